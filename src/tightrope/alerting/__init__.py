@@ -1,0 +1,1 @@
+"""Burn-rate conditions and the life of an alert."""

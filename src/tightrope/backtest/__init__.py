@@ -1,0 +1,1 @@
+"""History as a witness: what a set of rules would have done."""

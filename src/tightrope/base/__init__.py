@@ -1,0 +1,1 @@
+"""Words without a domain: time, units, errors, settings, HTTP."""

@@ -1,0 +1,15 @@
+"""The only place that asks what time it is."""
+
+from __future__ import annotations
+
+import time
+
+
+def now() -> int:
+    """Tell the present instant in UTC epoch seconds."""
+    return int(time.time())
+
+
+def monotonic_s() -> float:
+    """Tell seconds of a clock that never goes back, for timeouts and progress."""
+    return time.monotonic()

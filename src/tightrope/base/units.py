@@ -1,0 +1,97 @@
+"""Exact numbers, durations and instants, read from text and written for people."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+from tightrope.base.errors import UsageError
+
+MINUTE_S = 60
+HOUR_S = 3600
+DAY_S = 86400
+WEEK_S = 7 * DAY_S
+
+_UNIT_S = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S, "w": WEEK_S, "M": 30 * DAY_S, "Q": 90 * DAY_S, "Y": 365 * DAY_S}
+_DURATION = re.compile(r"^(\d+)([smhdwMQY])$")
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A number of one unit: ``s m h d w M Q Y`` (OpenSLO's duration shorthand, and seconds for our own kinds)."""
+
+    count: int
+    unit: str
+
+    @property
+    def seconds(self) -> int:
+        """Length in seconds; a month is 30 d, a quarter 90 d, a year 365 d (OpenSLO SDK), fit for rolling windows only."""
+        return self.count * _UNIT_S[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.count}{self.unit}"
+
+
+def parse_duration(text: str) -> Duration:
+    """Read ``28d``, ``1h``, ``5m``, ``1M``; raises `UsageError` for anything else."""
+    match = _DURATION.match(text.strip())
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not a duration", remedy="write a whole number and one unit of s m h d w M Q Y, such as 5m, 6h or 28d"
+        )
+    return Duration(int(match[1]), match[2])
+
+
+def duration_text(seconds: int) -> str:
+    """Write seconds as the largest whole unit of ``d h m s``: 3600 is ``1h``, 5400 is ``90m``."""
+    for unit, size in (("d", DAY_S), ("h", HOUR_S), ("m", MINUTE_S)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def span_text(seconds: float) -> str:
+    """Write a stretch of time for a person, two units at most: ``2 h 36 m``, ``4.2 d``, ``36.7 min``."""
+    sign = "−" if seconds < 0 else ""
+    seconds = abs(seconds)
+    if seconds < 100:
+        return f"{sign}{seconds:.0f} s"
+    if seconds < 100 * MINUTE_S:
+        return f"{sign}{seconds / MINUTE_S:.1f} min"
+    if seconds < 2 * DAY_S:
+        hours, minutes = divmod(round(seconds / MINUTE_S), 60)
+        return f"{sign}{hours} h {minutes} m" if minutes else f"{sign}{hours} h"
+    return f"{sign}{seconds / DAY_S:.1f} d"
+
+
+def parse_fraction(text: str) -> Fraction:
+    """Read a decimal, a ratio ``3/4`` or a percentage ``25 %`` exactly; raises `UsageError`."""
+    stripped = text.strip().replace("_", "")
+    try:
+        if stripped.endswith("%"):
+            return Fraction(stripped[:-1].strip()) / 100
+        return Fraction(stripped)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{text!r} is not a number", remedy="write a decimal such as 0.25, or a percentage such as 25%") from None
+
+
+def parse_time(text: str) -> int:
+    """Read an instant as UTC epoch seconds: ISO 8601 (UTC unless it says) or epoch seconds; raises `UsageError`."""
+    stripped = text.strip()
+    if re.fullmatch(r"-?\d+", stripped) and len(stripped) != 8:
+        return int(stripped)
+    try:
+        moment = datetime.fromisoformat(stripped)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time", remedy="write ISO 8601 such as 2026-03-21T09:40:00Z, or epoch seconds") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
+
+
+def time_text(epoch_s: int) -> str:
+    """Write UTC epoch seconds as ISO 8601 with ``Z``."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch_s)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year >= 1000 else moment.isoformat().replace("+00:00", "Z")

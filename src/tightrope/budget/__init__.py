@@ -1,0 +1,1 @@
+"""The maths of the error budget: windows, burn rates, statements, attribution, forecast."""

@@ -1,0 +1,1 @@
+"""The command line front; imports inside its commands keep `--help` instant."""

@@ -1,0 +1,91 @@
+"""What holds where a spec is silent: the alert tiers of the SRE Workbook and its example error budget policy."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tightrope.base.units import DAY_S, HOUR_S, MINUTE_S, duration_text
+from tightrope.specs.model import (
+    AnyOf,
+    AllOf,
+    BurnRateIs,
+    ChangeKind,
+    Comparison,
+    Condition,
+    ErrorBudgetPolicy,
+    ExceptionQuota,
+    Flow,
+    IncidentOpen,
+    Not,
+    PolicyState,
+    RemainingIs,
+    ShipHow,
+)
+
+LOOKBACKS_S = (5 * MINUTE_S, 30 * MINUTE_S, HOUR_S, 2 * HOUR_S, 6 * HOUR_S, DAY_S, 3 * DAY_S)
+"""The lookbacks whose burn rates every statement shows."""
+
+_TIERS = (
+    ("page", Fraction(2, 100), HOUR_S, 5 * MINUTE_S),
+    ("page", Fraction(5, 100), 6 * HOUR_S, 30 * MINUTE_S),
+    ("ticket", Fraction(10, 100), DAY_S, 2 * HOUR_S),
+    ("ticket", Fraction(10, 100), 3 * DAY_S, 6 * HOUR_S),
+)
+
+
+def burn_factor(share: Fraction, window_s: int, long_s: int) -> Fraction:
+    """The burn rate that spends *share* of a window's budget within *long_s* (SRE Workbook ch. 5): p * W / long."""
+    return share * window_s / long_s
+
+
+def default_conditions(window_s: int) -> tuple[Condition, ...]:
+    """The multiwindow, multi-burn-rate tiers of the SRE Workbook ch. 5, scaled to the window."""
+    return tuple(
+        Condition(
+            name=f"{severity}-{duration_text(long_s)}",
+            severity=severity,
+            threshold=burn_factor(share, window_s, long_s),
+            lookbacks_s=(long_s, short_s),
+        )
+        for severity, share, long_s, short_s in _TIERS
+        if long_s <= window_s
+    )
+
+
+_SEVERE = IncidentOpen(frozenset({"sev1", "sev2"}))
+
+DEFAULT_POLICY = ErrorBudgetPolicy(
+    name="default",
+    description="Features ship while the budget lasts; when it is spent, stability comes first (SRE Workbook, appendix B).",
+    states=(
+        PolicyState("feature", Flow.FEATURE, frozenset(ChangeKind), ShipHow.STANDARD),
+        PolicyState(
+            "caution",
+            Flow.FEATURE,
+            frozenset(ChangeKind),
+            ShipHow.GUARDED,
+            enter=AnyOf(
+                (RemainingIs(Comparison.LT, Fraction(1, 4)), BurnRateIs(6 * HOUR_S, Comparison.GTE, Fraction(3)), _SEVERE)
+            ),
+            exit=AllOf(
+                (
+                    RemainingIs(Comparison.GT, Fraction(35, 100)),
+                    BurnRateIs(6 * HOUR_S, Comparison.LT, Fraction(1)),
+                    Not(_SEVERE),
+                )
+            ),
+        ),
+        PolicyState(
+            "stability",
+            Flow.STABILITY,
+            frozenset({ChangeKind.RELIABILITY, ChangeKind.SECURITY, ChangeKind.ROLLBACK, ChangeKind.EMERGENCY}),
+            ShipHow.GUARDED,
+            enter=RemainingIs(Comparison.LTE, Fraction(0)),
+            exit=RemainingIs(Comparison.GTE, Fraction(1, 10)),
+            exit_for_s=DAY_S,
+        ),
+    ),
+    exceptions=ExceptionQuota(2, "Q"),
+    out_of_scope=frozenset({"dependency", "maintenance"}),
+    version="built-in-1",
+)

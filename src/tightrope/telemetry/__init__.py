@@ -1,0 +1,1 @@
+"""From an indicator to slices: the sources that hold the numbers."""

@@ -1,0 +1,1 @@
+"""The web front: charts and pages."""
