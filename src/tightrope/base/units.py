@@ -95,3 +95,8 @@ def time_text(epoch_s: int) -> str:
     """Write UTC epoch seconds as ISO 8601 with ``Z``."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch_s)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year >= 1000 else moment.isoformat().replace("+00:00", "Z")
+
+
+def first_reached(since: int, after_s: int, begin: int, step_s: int) -> int:
+    """Tell the first step, not before *begin*, at which something true *since* has held for *after_s*."""
+    return max(begin, since - (-after_s // step_s) * step_s)

@@ -1,0 +1,50 @@
+"""Burn rates: how many times faster than planned the error budget is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tightrope.base.errors import UsageError
+from tightrope.sli.slices import Slices
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """A burn rate over one lookback, exact, with the counts it was made of; 1 spends just the budget in one window."""
+
+    lookback_s: int
+    bad: int
+    total: int
+    rate: Fraction
+    no_traffic: bool
+
+
+def allowed_share(target: Fraction) -> Fraction:
+    """Share of units that may be bad, 1 − target; raises `UsageError` outside ``[0, 1)``."""
+    if not 0 <= target < 1:
+        raise UsageError(
+            f"an objective of {float(target):g} leaves no error budget to manage",
+            remedy="choose a target of at least 0 and below 1, such as 0.999",
+        )
+    return 1 - target
+
+
+def burn_rate(units: Slices, target: Fraction, at: int, lookback_s: int) -> Burn:
+    """Tell the burn rate over the lookback that ends at *at*.
+
+    Args:
+        units: Unit slices, gaps filled; those that start at or after ``at - lookback_s`` and end by *at* count.
+        target: The objective, in ``[0, 1)``.
+
+    Returns:
+        Bad ratio / allowed ratio, 0 and flagged where there was no traffic.
+
+    Source:
+        The Site Reliability Workbook, ch. 5 "Alerting on SLOs".
+    """
+    last = at - at % units.step_s
+    part = units.between(last - lookback_s // units.step_s * units.step_s, last)
+    bad, total = int(part.bad.sum()), int(part.total.sum())
+    rate = Fraction(bad, total) / allowed_share(target) if total else Fraction(0)
+    return Burn(lookback_s, bad, total, rate, no_traffic=total == 0)

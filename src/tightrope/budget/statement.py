@@ -1,0 +1,162 @@
+"""The statement of an error budget: the account of one objective at one instant, with its coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from tightrope.budget.burn import Burn, allowed_share, burn_rate
+from tightrope.budget.windows import span
+from tightrope.sli.slices import Slices
+from tightrope.specs.model import Basis, Gaps, RollingWindow, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Allowed, consumed and left, in units of the method (events or slices), exact.
+
+    ``consumed`` is the bad units B. The ratios are None where nothing is known: no valid unit in the window.
+    """
+
+    basis: Basis
+    allowed: Fraction
+    consumed: Fraction
+
+    @property
+    def consumed_ratio(self) -> Fraction | None:
+        """Share of the budget that is spent: C = B / A; above 1 when overspent."""
+        return self.consumed / self.allowed if self.allowed else None
+
+    @property
+    def remaining_ratio(self) -> Fraction | None:
+        """Share of the budget that is left: 1 − C; negative when overspent, never clamped."""
+        ratio = self.consumed_ratio
+        return None if ratio is None else 1 - ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one objective's budget looks like at one instant (docs/maths.md).
+
+    Attributes:
+        at: The instant of the evaluation: the end of the last slice that is complete at the time asked for.
+        window_start, window_end: The full window in UTC epoch seconds; a running calendar period ends after *at*.
+        good, total: Units in the window, exact (fractions of a slice under RatioTimeslices).
+        projected, observed: The budget on either basis.
+        coverage: Share of the window's slices that were measured, ``[0, 1]``.
+        interval: Consumed share had all gaps been good, and had they all been bad; None where gaps are filled or
+            nothing is known.
+        burns: Burn rates by lookback, in the order asked for.
+        last_covered: End of the newest slice with data; None if there is none.
+        stale: The newest slices were all gaps, as many as the SLO's staleAfter.
+        unit_s: Seconds that one unit stands for under the time-based methods, 0 for events.
+    """
+
+    at: int
+    window_start: int
+    window_end: int
+    good: Fraction
+    total: Fraction
+    projected: Budget
+    observed: Budget
+    coverage: Fraction
+    interval: tuple[Fraction, Fraction] | None
+    burns: tuple[Burn, ...]
+    last_covered: int | None
+    stale: bool
+    unit_s: int
+
+    @property
+    def sli(self) -> Fraction | None:
+        """Good / total over the window; None without units."""
+        return self.good / self.total if self.total else None
+
+    def budget(self, basis: Basis) -> Budget:
+        """The budget on one basis."""
+        return self.projected if basis is Basis.PROJECTED else self.observed
+
+
+def state_of(
+    units: Slices,
+    target: Fraction,
+    window: Window,
+    at: int,
+    *,
+    lookbacks_s: Sequence[int] = (),
+    history_start: int | None = None,
+    gaps: Gaps = Gaps.IGNORE,
+    stale_after: int = 10,
+    unit_s: int = 0,
+) -> Statement:
+    """Draw up the statement of one objective as of *at*, seeing nothing later.
+
+    Args:
+        units: Unit slices of the method, gaps filled as *gaps* says.
+        target: The objective, in ``[0, 1)``.
+        at: UTC epoch seconds; the last slice that is complete by then counts.
+        history_start: When measuring began; None takes the first covered slice of *units*.
+
+    Raises:
+        UsageError: *target* is outside ``[0, 1)``.
+    """
+    step = units.step_s
+    share = allowed_share(target)
+    at -= at % step
+    visible = units.between(units.start, at)
+    if history_start is None:
+        history_start = units.start + int(np.argmax(units.covered)) * step if units.covered.any() else at
+    begin, end = span(window, at)
+    if isinstance(window, RollingWindow):
+        first = at - (end - begin) // step * step
+        full = (at - first) // step
+    else:
+        first = -(-begin // step) * step
+        full = end // step - first // step
+    elapsed = max(0, (at - max(first, history_start)) // step)
+    part = visible.between(first, at)
+    bad = Fraction(int(part.bad.sum()), units.scale)
+    total = Fraction(int(part.total.sum()), units.scale)
+    covered = int(part.covered.sum())
+    excluded = 0 if part.excluded is None else int(part.excluded.sum())
+    slots = (at - first) // step - excluded
+    projected = total * full / elapsed if elapsed else Fraction(0)
+    covered_at = np.flatnonzero(visible.covered)
+    last_covered = visible.start + (int(covered_at[-1]) + 1) * step if len(covered_at) else None
+    return Statement(
+        at=at,
+        window_start=begin,
+        window_end=end,
+        good=total - bad,
+        total=total,
+        projected=Budget(Basis.PROJECTED, share * projected, bad),
+        observed=Budget(Basis.OBSERVED, share * total, bad),
+        coverage=Fraction(covered, slots) if slots > 0 else Fraction(0),
+        interval=_interval(bad, total, share * projected, covered, elapsed - excluded - covered)
+        if gaps is Gaps.IGNORE
+        else None,
+        burns=tuple(burn_rate(visible, target, at, lookback) for lookback in lookbacks_s),
+        last_covered=last_covered,
+        stale=gaps is Gaps.IGNORE and is_stale(visible, stale_after),
+        unit_s=unit_s,
+    )
+
+
+def is_stale(visible: Slices, stale_after: int) -> bool:
+    """Tell whether the last *stale_after* slices were all gaps; excluded slices are not gaps."""
+    tail = visible.covered[-stale_after:]
+    if visible.excluded is not None:
+        tail = tail | visible.excluded[-stale_after:]
+    return not bool(tail.any())
+
+
+def _interval(
+    bad: Fraction, total: Fraction, allowed: Fraction, covered: int, gaps: int
+) -> tuple[Fraction, Fraction] | None:
+    if not allowed or not covered:
+        return None
+    whole = covered + max(0, gaps)
+    low = bad * covered / (allowed * whole)
+    return low, (bad * covered + total * max(0, gaps)) / (allowed * whole)

@@ -1,0 +1,145 @@
+"""Replay: a whole history through the same step that runs live, with the account of what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tightrope.engine.plan import Incident, Plan
+from tightrope.engine.scan import Ask, Peak, scan
+from tightrope.engine.step import Memory, Outcome, Scan, Transition, advance
+from tightrope.sli.coverage import Stretch
+from tightrope.sli.slices import Slices
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """An alert from firing to resolution; ``end`` is None while it still fires."""
+
+    condition: str
+    severity: str
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a replay found.
+
+    Attributes:
+        evaluated: First and last evaluation, UTC epoch seconds; None if nothing was measured.
+        episodes: Alerts, by their start.
+        transitions: Moves of the policy.
+        state_s: Seconds spent in each of the policy's states, by name.
+        final_state, since: The state at the end, and when it was entered (None: from the start).
+        worst_consumed: Peak consumed share of the budget, on the plan's basis.
+        burns: Peak burn rate for each of the plan's lookbacks.
+        stale_s: Seconds that were stale.
+        memory: To go on from here.
+    """
+
+    evaluated: tuple[int, int] | None
+    episodes: tuple[Episode, ...]
+    transitions: tuple[Transition, ...]
+    state_s: dict[str, int]
+    final_state: str
+    since: int | None
+    worst_consumed: Peak
+    burns: tuple[Peak, ...]
+    stale_s: int
+    memory: Memory
+
+    def state_at(self, at: int, first: str) -> str:
+        """The policy state in force at an instant; *first* is the state it all began in."""
+        name = first
+        for transition in self.transitions:
+            if transition.at > at:
+                break
+            name = transition.after
+        return name
+
+
+def replay(
+    plan: Plan,
+    units: Slices,
+    *,
+    incidents: Sequence[Incident] = (),
+    out_of_scope: Sequence[Stretch] = (),
+    ask: Ask | None = None,
+    scanner: Scan = scan,
+) -> History:
+    """Run a record through `advance` from its beginning and gather what happened.
+
+    Args:
+        plan: The compiled objective.
+        units: Unit slices, gaps filled, the whole record.
+
+    Returns:
+        Episodes, transitions, time in each state and peaks: slice by slice what live evaluation gives.
+    """
+    memory, outcome = advance(
+        plan, Memory(), units, incidents=incidents, out_of_scope=out_of_scope, ask=ask, scanner=scanner
+    )
+    return history_of(plan, memory, outcome)
+
+
+def history_of(plan: Plan, memory: Memory, outcome: Outcome) -> History:
+    """Gather a history from the outcome of an `advance` that began with an empty memory."""
+    names = [state.name for state in plan.policy.states]
+    state_s = dict.fromkeys(names, 0)
+    if outcome.evaluated is not None:
+        began = outcome.evaluated[0] - plan.step_s
+        name = names[0]
+        for transition in outcome.transitions:
+            state_s[name] += transition.at - began
+            began, name = transition.at, transition.after
+        state_s[name] += outcome.evaluated[1] - began
+    return History(
+        outcome.evaluated,
+        episodes_of(outcome),
+        outcome.transitions,
+        state_s,
+        names[memory.policy.state],
+        memory.policy.since,
+        outcome.consumed,
+        outcome.burns,
+        outcome.stale_s,
+        memory,
+    )
+
+
+def episodes_of(outcome: Outcome) -> tuple[Episode, ...]:
+    """Pair firings with their resolutions, by their start."""
+    open_now: dict[str, Episode] = {}
+    done: list[Episode] = []
+    for event in outcome.alerts:
+        if event.fired:
+            open_now[event.condition] = Episode(event.condition, event.severity, event.at, None)
+        elif event.condition in open_now:
+            one = open_now.pop(event.condition)
+            done.append(Episode(one.condition, one.severity, one.start, event.at))
+    return tuple(sorted([*done, *open_now.values()], key=lambda one: (one.start, one.condition)))
+
+
+def replay_fleet(
+    jobs: Iterable[tuple[Plan, Slices]], *, workers: int = 2, scanner: Scan = scan
+) -> Iterator[History]:
+    """Replay many objectives, in order, holding no more than *workers* records at a time.
+
+    Args:
+        jobs: Plans with their records, best made lazily: each is let go once it is replayed.
+        workers: Threads; NumPy and the compiled scan let go of the interpreter while they compute.
+    """
+    if workers <= 1:
+        for plan, units in jobs:
+            yield replay(plan, units, scanner=scanner)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = []
+        for plan, units in jobs:
+            waiting.append(pool.submit(replay, plan, units, scanner=scanner))
+            if len(waiting) >= workers:
+                yield waiting.pop(0).result()
+        for one in waiting:
+            yield one.result()
