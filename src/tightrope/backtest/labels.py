@@ -42,9 +42,7 @@ def read_incidents(path: str) -> tuple[Incident, ...]:
         if end < start:
             raise DataError(f"{path}:{line}: the incident ends ({row['end']}) before it starts ({row['start']})")
         found.append(
-            Incident(
-                start, end, *(row.get(name, "").strip() for name in ("severity", "cause", "id", "service"))
-            )
+            Incident(start, end, *(row.get(name, "").strip() for name in ("severity", "cause", "id", "service")))
         )
     return tuple(sorted(found, key=lambda one: one.start))
 
@@ -84,7 +82,8 @@ def _rows(path: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, s
             missing = [name for name in needed if name not in columns]
             if missing:
                 raise DataError(
-                    f"{path}:1: no column {' and no column '.join(missing)}; the columns are {', '.join(columns) or 'none'}",
+                    f"{path}:1: no column {' and no column '.join(missing)}; "
+                    f"the columns are {', '.join(columns) or 'none'}",
                     remedy=f"name them {', '.join(needed)} in the header row",
                 )
             for row in reader:

@@ -18,8 +18,8 @@ class Score:
 
     An episode is *useful* if it overlaps an incident (stretched by the tolerance at its end), else *needless*; an
     incident is *found* if an episode overlaps it, else *missed*. Ratios are None where there is nothing to divide by.
-    Detection runs from an incident's start to the first firing at or after it (0 if one was out already), reset from its
-    end to the end of the last episode that found it; both in seconds, medians.
+    Detection runs from an incident's start to the first firing at or after it (0 if one was out already), reset from
+    its end to the end of the last episode that found it; both in seconds, medians.
     """
 
     episodes: int
@@ -84,7 +84,7 @@ def stopped(
     found = []
     for deployment in deployments:
         if history.evaluated[0] <= deployment.at <= history.evaluated[1]:
-            state = history.state_at(deployment.at, policy.states[0].name)
+            state = history.state_at(deployment.at)
             if deployment.kind not in allows[state]:
                 found.append((deployment, state))
     return tuple(found)

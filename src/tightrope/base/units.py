@@ -14,7 +14,16 @@ HOUR_S = 3600
 DAY_S = 86400
 WEEK_S = 7 * DAY_S
 
-_UNIT_S = {"s": 1, "m": MINUTE_S, "h": HOUR_S, "d": DAY_S, "w": WEEK_S, "M": 30 * DAY_S, "Q": 90 * DAY_S, "Y": 365 * DAY_S}
+_UNIT_S = {
+    "s": 1,
+    "m": MINUTE_S,
+    "h": HOUR_S,
+    "d": DAY_S,
+    "w": WEEK_S,
+    "M": 30 * DAY_S,
+    "Q": 90 * DAY_S,
+    "Y": 365 * DAY_S,
+}
 _DURATION = re.compile(r"^(\d+)([smhdwMQY])$")
 
 
@@ -27,7 +36,7 @@ class Duration:
 
     @property
     def seconds(self) -> int:
-        """Length in seconds; a month is 30 d, a quarter 90 d, a year 365 d (OpenSLO SDK), fit for rolling windows only."""
+        """Length in seconds; a month is 30 d, a quarter 90 d, a year 365 d (OpenSLO SDK): for rolling windows only."""
         return self.count * _UNIT_S[self.unit]
 
     def __str__(self) -> str:
@@ -39,7 +48,8 @@ def parse_duration(text: str) -> Duration:
     match = _DURATION.match(text.strip())
     if match is None:
         raise UsageError(
-            f"{text!r} is not a duration", remedy="write a whole number and one unit of s m h d w M Q Y, such as 5m, 6h or 28d"
+            f"{text!r} is not a duration",
+            remedy="write a whole number and one unit of s m h d w M Q Y, such as 5m, 6h or 28d",
         )
     return Duration(int(match[1]), match[2])
 
@@ -66,6 +76,13 @@ def span_text(seconds: float) -> str:
     return f"{sign}{seconds / DAY_S:.1f} d"
 
 
+def percent_text(share: Fraction | float, digits: int = 1) -> str:
+    """Write a share for a person: ``−12.4 %`` with a true minus; never a minus before what is shown as nothing."""
+    value = float(share) * 100
+    text = f"{abs(value):,.{digits}f}"
+    return f"{'−' if value < 0 and float(text.replace(',', '')) else ''}{text} %"
+
+
 def parse_fraction(text: str) -> Fraction:
     """Read a decimal, a ratio ``3/4`` or a percentage ``25 %`` exactly; raises `UsageError`."""
     stripped = text.strip().replace("_", "")
@@ -74,7 +91,9 @@ def parse_fraction(text: str) -> Fraction:
             return Fraction(stripped[:-1].strip()) / 100
         return Fraction(stripped)
     except (ValueError, ZeroDivisionError):
-        raise UsageError(f"{text!r} is not a number", remedy="write a decimal such as 0.25, or a percentage such as 25%") from None
+        raise UsageError(
+            f"{text!r} is not a number", remedy="write a decimal such as 0.25, or a percentage such as 25%"
+        ) from None
 
 
 def parse_time(text: str) -> int:
@@ -85,7 +104,9 @@ def parse_time(text: str) -> int:
     try:
         moment = datetime.fromisoformat(stripped)
     except ValueError:
-        raise UsageError(f"{text!r} is not a time", remedy="write ISO 8601 such as 2026-03-21T09:40:00Z, or epoch seconds") from None
+        raise UsageError(
+            f"{text!r} is not a time", remedy="write ISO 8601 such as 2026-03-21T09:40:00Z, or epoch seconds"
+        ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))

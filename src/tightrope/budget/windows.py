@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -39,7 +40,7 @@ def length_s(window: Window, at: int) -> int:
 
 
 def span(window: Window, at: int) -> tuple[int, int]:
-    """Tell the full window that holds the instant *at*: for a rolling one it ends there, a calendar period may run on."""
+    """Tell the full window that holds *at*: a rolling one ends there, a calendar period may run on."""
     if isinstance(window, RollingWindow):
         return at - window.duration.seconds, at
     return period(window, at)
@@ -73,8 +74,7 @@ def _boundary(window: CalendarWindow, number: int) -> int:
 
 
 def _days_in_month(year: int, month: int) -> int:
-    following = datetime(year + month // 12, month % 12 + 1, 1)
-    return (following - timedelta(days=1)).day
+    return monthrange(year, month)[1]
 
 
 def _instant(local: datetime, zone: str) -> int:

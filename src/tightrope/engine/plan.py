@@ -8,7 +8,6 @@ from fractions import Fraction
 
 from tightrope.budget.burn import allowed_share
 from tightrope.policy.states import compare
-from tightrope.sli.coverage import Stretch
 from tightrope.specs.defaults import LOOKBACKS_S
 from tightrope.specs.model import (
     AlertFiring,
@@ -175,11 +174,12 @@ class Plan:
     @property
     def longest_s(self) -> int:
         """How far back an evaluation may look, seconds."""
-        return max(self.window_s_at_most, *(2 * self.step_s, *self.lookbacks_s, *_lookbacks(self.columns)))
+        stale_s = self.stale_after * self.step_s
+        return max(self.window_s_at_most, stale_s, 2 * self.step_s, *self.lookbacks_s, *_lookbacks(self.columns))
 
     @property
     def window_s_at_most(self) -> int:
-        """Length of the longest window, seconds; a calendar period gets two days of slack for long months and clocks."""
+        """Length of the longest window, seconds; a calendar period gets slack for long months and clocks."""
         duration = self.window.duration
         slack = {"M": 1, "Q": 2, "Y": 1}.get(duration.unit, 0) * duration.count + 2
         return duration.seconds + slack * 86400

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tightrope.sli.coverage import Stretch, forgive
-from tightrope.sli.slices import Mask, Slices
+from tightrope.sli.slices import Counts, Mask, Slices
 
 Sums = npt.NDArray[np.float64] | npt.NDArray[np.int64]
+Summing = Callable[[Counts, Sums], None]
+"""Writes the running sum of counts, shape ``(n,)``, into an array of the same length."""
+
 _EXACT_FLOAT64 = 2**53
+
+
+class Workspace:
+    """Memory that one thread uses again for record after record; fresh pages cost more than the sums put into them.
+
+    Whatever was made in it is overwritten by the next record, so it must be let go of by then.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, npt.NDArray[Any]] = {}
+
+    def array(self, name: str, size: int, kind: type[np.generic]) -> npt.NDArray[Any]:
+        """An array of shape ``(size,)`` with whatever it held before."""
+        held = self._held.get(name)
+        if held is None or held.dtype != kind or len(held) < size:
+            held = self._held[name] = np.empty(size, kind)
+        return held[:size]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +51,7 @@ class Record:
         scoped: As *bad*, without causes out of scope; the same array where there are none.
         missing: Running count of gaps; None where there are none.
         first: Index of the first slice of history.
+        workspace: Where a scan of this record may keep its intermediate results.
     """
 
     units: Slices
@@ -39,6 +61,7 @@ class Record:
     scoped: Sums
     missing: Sums | None
     first: int
+    workspace: Workspace = field(default_factory=Workspace)
 
     def counts(self, series: str, start: int, end: int) -> int:
         """Sum of a series (``bad``, ``scoped``, ``total``) over slices ``start`` to ``end`` (exclusive), exact."""
@@ -46,8 +69,19 @@ class Record:
         return int(sums[self.lead + max(0, end)] - sums[self.lead + max(-self.lead, min(start, end))])
 
 
+def running_sums(values: Counts, into: Sums) -> None:
+    """Sum up with NumPy."""
+    np.cumsum(values, out=into)
+
+
 def record_of(
-    units: Slices, longest_s: int, *, history_start: int | None = None, out_of_scope: Sequence[Stretch] = ()
+    units: Slices,
+    longest_s: int,
+    *,
+    history_start: int | None = None,
+    out_of_scope: Sequence[Stretch] = (),
+    summing: Summing = running_sums,
+    workspace: Workspace | None = None,
 ) -> Record:
     """Sum up *units* for evaluation; gaps are filled already.
 
@@ -56,7 +90,10 @@ def record_of(
         longest_s: How far back an evaluation looks, seconds.
         history_start: When measuring began, UTC epoch seconds; None takes the first covered slice.
         out_of_scope: Stretches whose bad units do not count for the policy.
+        summing: Makes the running sums: NumPy's, or the compiled one.
+        workspace: Memory to use again; None takes new memory, which the record may keep.
     """
+    space = Workspace() if workspace is None else workspace
     count = len(units)
     lead = -(-longest_s // units.step_s)
     if history_start is None:
@@ -64,16 +101,24 @@ def record_of(
     else:
         first = max(0, -((units.start - history_start) // units.step_s))
     kind: type[np.float64] | type[np.int64] = np.float64 if int(units.total.sum()) < _EXACT_FLOAT64 else np.int64
-    bad = _running(units.bad, lead, kind)
+
+    def running(name: str, values: Counts) -> Sums:
+        sums: Sums = space.array(name, lead + count + 1, kind)
+        sums[: lead + 1] = 0
+        summing(values, sums[lead + 1 :])
+        return sums
+
+    bad = running("bad", units.bad)
     forgiven = forgive(units, out_of_scope) if out_of_scope else units
-    scoped = bad if forgiven is units else _running(forgiven.bad, lead, kind)
+    scoped = bad if forgiven is units else running("scoped", forgiven.bad)
+    gaps = _gaps(units)
+    missing = None if gaps is None else running("missing", gaps.astype(np.int64))
+    return Record(units, lead, bad, running("total", units.total), scoped, missing, first, space)
+
+
+def _gaps(units: Slices) -> Mask | None:
+    """Which slices are gaps; None where none is."""
+    if units.covered.all():
+        return None
     gaps: Mask = ~units.covered if units.excluded is None else ~(units.covered | units.excluded)
-    missing = _running(gaps, lead, np.int64) if gaps.any() else None
-    return Record(units, lead, bad, _running(units.total, lead, kind), scoped, missing, first)
-
-
-def _running(values: npt.NDArray[np.int64] | Mask, lead: int, kind: type[np.float64] | type[np.int64]) -> Sums:
-    sums = np.empty(lead + len(values) + 1, kind)
-    sums[: lead + 1] = 0
-    np.cumsum(values, out=sums[lead + 1 :])
-    return sums
+    return gaps if gaps.any() else None

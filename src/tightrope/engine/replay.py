@@ -32,6 +32,7 @@ class History:
         episodes: Alerts, by their start.
         transitions: Moves of the policy.
         state_s: Seconds spent in each of the policy's states, by name.
+        first_state: The state at the beginning.
         final_state, since: The state at the end, and when it was entered (None: from the start).
         worst_consumed: Peak consumed share of the budget, on the plan's basis.
         burns: Peak burn rate for each of the plan's lookbacks.
@@ -43,6 +44,7 @@ class History:
     episodes: tuple[Episode, ...]
     transitions: tuple[Transition, ...]
     state_s: dict[str, int]
+    first_state: str
     final_state: str
     since: int | None
     worst_consumed: Peak
@@ -50,9 +52,9 @@ class History:
     stale_s: int
     memory: Memory
 
-    def state_at(self, at: int, first: str) -> str:
-        """The policy state in force at an instant; *first* is the state it all began in."""
-        name = first
+    def state_at(self, at: int) -> str:
+        """The policy state in force at an instant of the stretch."""
+        name = self.first_state
         for transition in self.transitions:
             if transition.at > at:
                 break
@@ -66,6 +68,7 @@ def replay(
     *,
     incidents: Sequence[Incident] = (),
     out_of_scope: Sequence[Stretch] = (),
+    since: int | None = None,
     ask: Ask | None = None,
     scanner: Scan = scan,
 ) -> History:
@@ -74,32 +77,45 @@ def replay(
     Args:
         plan: The compiled objective.
         units: Unit slices, gaps filled, the whole record.
+        since: Tell only what happened after this instant; what came before is replayed to know the state then.
 
     Returns:
         Episodes, transitions, time in each state and peaks: slice by slice what live evaluation gives.
     """
+    before = Memory()
+    if since is not None:
+        before, _ = advance(
+            plan,
+            before,
+            units.between(units.start, since),
+            incidents=incidents,
+            out_of_scope=out_of_scope,
+            ask=ask,
+            scanner=scanner,
+        )
     memory, outcome = advance(
-        plan, Memory(), units, incidents=incidents, out_of_scope=out_of_scope, ask=ask, scanner=scanner
+        plan, before, units, since=since, incidents=incidents, out_of_scope=out_of_scope, ask=ask, scanner=scanner
     )
-    return history_of(plan, memory, outcome)
+    return history_of(plan, memory, outcome, before=before)
 
 
-def history_of(plan: Plan, memory: Memory, outcome: Outcome) -> History:
-    """Gather a history from the outcome of an `advance` that began with an empty memory."""
+def history_of(plan: Plan, memory: Memory, outcome: Outcome, *, before: Memory = Memory()) -> History:
+    """Gather a history from the outcome of an `advance` that went from *before* to *memory*."""
     names = [state.name for state in plan.policy.states]
     state_s = dict.fromkeys(names, 0)
     if outcome.evaluated is not None:
         began = outcome.evaluated[0] - plan.step_s
-        name = names[0]
+        name = names[before.policy.state]
         for transition in outcome.transitions:
             state_s[name] += transition.at - began
             began, name = transition.at, transition.after
         state_s[name] += outcome.evaluated[1] - began
     return History(
         outcome.evaluated,
-        episodes_of(outcome),
+        episodes_of(plan, outcome, before),
         outcome.transitions,
         state_s,
+        names[before.policy.state],
         names[memory.policy.state],
         memory.policy.since,
         outcome.consumed,
@@ -109,9 +125,13 @@ def history_of(plan: Plan, memory: Memory, outcome: Outcome) -> History:
     )
 
 
-def episodes_of(outcome: Outcome) -> tuple[Episode, ...]:
-    """Pair firings with their resolutions, by their start."""
-    open_now: dict[str, Episode] = {}
+def episodes_of(plan: Plan, outcome: Outcome, before: Memory = Memory()) -> tuple[Episode, ...]:
+    """Pair firings with their resolutions, by their start; alerts that were out *before* are among them."""
+    open_now = {
+        condition.name: Episode(condition.name, condition.severity, memory.firing_since, None)
+        for condition, memory in zip(plan.conditions, before.alerts, strict=False)
+        if memory.firing_since is not None
+    }
     done: list[Episode] = []
     for event in outcome.alerts:
         if event.fired:

@@ -1,14 +1,18 @@
-"""Scanning: every check of a plan on every slice of a record, exact, block by block, in NumPy.
+"""Scanning: every check of a plan on every slice of a record, exact.
 
-A comparison is made in float64 first. Where both sides are so close that rounding could decide, and only there, it is
-made again with integers of any size, so the answer is always that of exact arithmetic.
+A plan's checks rest on a few comparisons of counts, the marks of its program. A reader goes over the record and tells
+where these change; what the checks make of them is worked out at those slices only. Running sums only ever grow, so two
+of them bound a ratio over a whole grain of slices, and most grains are settled by that. The others are read slice by
+slice in float64; where both sides of a comparison are so close that rounding could decide, and only there, it is made
+again with integers of any size. So the answer is always that of exact arithmetic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,32 +20,39 @@ import numpy.typing as npt
 from tightrope.alerting.conditions import is_significant
 from tightrope.base.units import duration_text
 from tightrope.budget.windows import periods
-from tightrope.engine.plan import (
-    WINDOW,
-    Asked,
-    Check,
-    Every,
-    Firing,
-    Floor,
-    Incident,
-    Never,
-    Open,
-    Plan,
-    Significance,
-    Some,
-    Test,
+from tightrope.engine.plan import Asked, Incident, Open, Plan, Significance
+from tightrope.engine.program import (
+    PAGE,
+    Bit,
+    Count,
+    Joined,
+    Known,
+    Mark,
+    Page,
+    Program,
+    Ratio,
+    Reading,
+    Term,
+    Turned,
+    program_of,
 )
-from tightrope.engine.record import Record
-from tightrope.policy.states import compare
-from tightrope.sli.coverage import overlapping
+from tightrope.engine.record import Record, Summing, Sums, running_sums
 from tightrope.sli.slices import Mask
-from tightrope.specs.model import Comparison, Gaps, RollingWindow
+from tightrope.specs.model import RollingWindow
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint64]
 Ask = Callable[[str, Mapping[str, object]], bool]
 
 BLOCK = 16_384
-_SLACK = 1e-12
+"""Slices read at once: two arrays of this many float64 stay in a core's cache."""
+
+_FAR = 4_096
+"""Settled slices between two unsettled stretches above which it pays to skip them."""
+
+_FEW = 32
+"""Lookbacks of fewer slices are read slice by slice: bounds over a grain say little about them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,269 +76,230 @@ class Scanned:
 
     first: int
     last: int
-    indices: npt.NDArray[np.int64]
-    codes: npt.NDArray[np.uint64]
+    indices: Indices
+    codes: Codes
     burns: tuple[Peak, ...]
     consumed: Peak
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
-    """Where the full window stands for a block: rolling ``lower`` is None, a calendar period starts at slice ``lower``."""
+class Span:
+    """Slices *first* to *last* (exclusive) over which the full window keeps its shape.
+
+    Attributes:
+        lower: First slice of a calendar period; None for a rolling window.
+        full: Slices of the full window.
+        elapsed: Slices of the window that had elapsed at the end of slice *first*, growing by one a slice; None: *full*
+            throughout.
+    """
 
     first: int
     last: int
     lower: int | None
     full: int
+    elapsed: int | None
+
+    def low_of(self, lookback: int | None) -> tuple[int, bool]:
+        """The first slice of a lookback at slice *first*, and whether it moves on from there."""
+        if lookback is not None:
+            return self.first + 1 - lookback, True
+        return (self.first + 1 - self.full, True) if self.lower is None else (self.lower, False)
 
 
-class _Block:
-    """Sums and ratios of one block, each made once."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Peaks:
+    """The highest ratio of each reading so far, and the first slice at which it was seen; 0 and -1 before there is one."""
 
-    def __init__(self, plan: Plan, record: Record, span: _Span) -> None:
-        self.plan, self.record, self.span = plan, record, span
-        self.size = span.last - span.first
-        self._sums: dict[tuple[str, int], npt.NDArray[np.generic] | None] = {}
-        self._ratios: dict[tuple[bool, int, int, bool], Floats | None] = {}
+    values: Floats
+    slices: Indices
 
-    def sums(self, series: str, lookback_s: int) -> npt.NDArray[np.generic] | None:
-        """Units over the lookback for each slice of the block, shape ``(size,)``; None where all are 0."""
-        key = (series, lookback_s)
-        if key not in self._sums:
-            running = getattr(self.record, series)
-            lead, first, last = self.record.lead, self.span.first, self.span.last
-            if lookback_s == WINDOW and self.span.lower is not None:
-                lower = running[lead + max(self.span.lower, -lead)]
-                nothing = running[lead + last] == lower
-                self._sums[key] = None if nothing else running[lead + first + 1 : lead + last + 1] - lower
-            else:
-                steps = self.span.full if lookback_s == WINDOW else lookback_s // self.plan.step_s
-                low = lead + first + 1 - steps
-                nothing = running[lead + last] == running[low]
-                self._sums[key] = (
-                    None if nothing else running[lead + first + 1 : lead + last + 1] - running[low : low + self.size]
-                )
-        return self._sums[key]
-
-    def ratio(self, top: int, bottom: int, *, scoped: bool, projected: bool) -> Floats | None:
-        """Bad over *top* / valid over *bottom*, 0 where there are no valid units; None where all are 0."""
-        key = (scoped and self.record.scoped is not self.record.bad, top, bottom, projected)
-        if key not in self._ratios:
-            bad = self.sums("scoped" if scoped else "bad", top)
-            total = self.sums("total", bottom)
-            if bad is None or total is None:
-                self._ratios[key] = None
-            else:
-                if not total.all():
-                    ratio = np.divide(bad, total, out=np.zeros(self.size), where=total > 0)
-                else:
-                    ratio = np.true_divide(bad, total)
-                if projected:
-                    elapsed = self.elapsed()
-                    if elapsed is not None:
-                        ratio = ratio * (elapsed / self.span.full)
-                self._ratios[key] = ratio
-        return self._ratios[key]
-
-    def elapsed(self) -> npt.NDArray[np.int64] | None:
-        """Elapsed slices of the window for each slice of the block; None where the window is full throughout."""
-        first, full = self.span.first, self.span.full
-        start = self.record.first if self.span.lower is None else max(self.record.first, self.span.lower)
-        if first + 1 - start >= full:
-            return None
-        return np.minimum(np.arange(first + 1 - start, first + 1 - start + self.size, dtype=np.int64), full)
-
-    def test(self, test: Test) -> Mask:
-        """Where the comparison holds, bool of shape ``(size,)``."""
-        ratio = self.ratio(test.top, test.bottom, scoped=test.scoped, projected=test.projected)
-        at_zero = compare(Fraction(0), test.op, test.threshold)
-        held = np.full(self.size, at_zero) if ratio is None else self._filtered(test, ratio)
-        if at_zero != test.when_empty:
-            total = self.sums("total", test.bottom)
-            if total is None:
-                return np.full(self.size, test.when_empty)
-            if not total.all():
-                held = np.where(total > 0, held, test.when_empty)
-        return held
-
-    def _filtered(self, test: Test, ratio: Floats) -> Mask:
-        threshold = float(test.threshold)
-        slack = abs(threshold) * _SLACK
-        if test.op in (Comparison.GTE, Comparison.LT):
-            sure, perhaps = ratio >= threshold + slack, ratio >= threshold - slack
-        else:
-            sure, perhaps = ratio > threshold + slack, ratio > threshold - slack
-        above = sure
-        if np.count_nonzero(sure) != np.count_nonzero(perhaps):
-            rising = Comparison.GTE if test.op in (Comparison.GTE, Comparison.LT) else Comparison.GT
-            for index in np.flatnonzero(sure != perhaps).tolist():
-                above[index] = self._exact(test, rising, index)
-        return above if test.op in (Comparison.GTE, Comparison.GT) else ~above
-
-    def _exact(self, test: Test, op: Comparison, index: int) -> bool:
-        """Compare one slice in integers: B / N' op threshold, with N' = N n / e."""
-        bad = self.sums("scoped" if test.scoped else "bad", test.top)
-        total = self.sums("total", test.bottom)
-        units = 0 if total is None else int(total[index])  # type: ignore[call-overload]
-        if not units:
-            return False
-        value = Fraction(0 if bad is None else int(bad[index]), units)  # type: ignore[call-overload]
-        elapsed = self.elapsed() if test.projected else None
-        if elapsed is not None:
-            value = value * int(elapsed[index]) / self.span.full
-        return compare(value, op, test.threshold)
+    @classmethod
+    def of(cls, page: Page) -> Peaks:
+        """Nothing seen yet."""
+        return cls(np.zeros(len(page.readings)), np.full(len(page.readings), -1, np.int64))
 
 
-def scan(
-    plan: Plan, record: Record, first: int, last: int, *, incidents: Sequence[Incident] = (), ask: Ask | None = None
-) -> Scanned:
-    """Evaluate every column of *plan* at the end of each of the slices ``first`` to ``last`` (exclusive).
+Reader = Callable[[Page, Record, Sequence[Span], Peaks], tuple[Indices, Codes]]
+"""Tells the slices at which a page's code may change, the first of all among them, and the exact codes from there on."""
 
-    Args:
-        plan: The compiled objective.
-        record: Its slices; the lookbacks before *first* must be in it.
-        first, last: Indices into the record; slices before history are left out.
-        incidents: Known incidents, for checks that ask whether one is open.
-        ask: Answers CEL expressions over the facts of one slice.
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """A way to scan: how running sums are made, and how a record is read.
+
+    Called, it evaluates every column of a plan at the end of each of a stretch of slices; all scanners answer alike.
     """
-    first = max(first, record.first)
-    indices: list[npt.NDArray[np.int64]] = []
-    codes: list[npt.NDArray[np.uint64]] = []
-    peaks = [Peak() for _ in plan.lookbacks_s]
-    consumed = Peak()
+
+    summing: Summing
+    reader: Reader
+
+    def __call__(
+        self,
+        plan: Plan,
+        record: Record,
+        first: int,
+        last: int,
+        *,
+        incidents: Sequence[Incident] = (),
+        ask: Ask | None = None,
+    ) -> Scanned:
+        """Evaluate every column of *plan* at the end of each of the slices ``first`` to ``last`` (exclusive).
+
+        Args:
+            plan: The compiled objective.
+            record: Its slices; the lookbacks before *first* must be in it.
+            first, last: Indices into the record; slices before history are left out.
+            incidents: Known incidents, for checks that ask whether one is open.
+            ask: Answers CEL expressions over the facts of one slice.
+        """
+        first = max(first, record.first)
+        last = max(first, last)
+        program = program_of(plan, scoped=record.scoped is not record.bad, gaps=record.missing is not None)
+        spans = _spans(plan, record, first, last)
+        peaks = [Peaks.of(page) for page in program.pages]
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.uint64)
+        read = [
+            self.reader(page, record, spans, high) if spans else nothing
+            for page, high in zip(program.pages, peaks, strict=True)
+        ]
+        facts = _Facts(plan, record, incidents, ask)
+        indices, codes = _columns(program, facts, read, first, last)
+        return Scanned(first, last, indices, codes, *_told(plan, record, program, peaks[0]))
+
+
+# --- from bits to columns ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Facts:
+    """What terms may ask for beyond bits."""
+
+    plan: Plan
+    record: Record
+    incidents: Sequence[Incident]
+    ask: Ask | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """Some slices, with the code of each page there."""
+
+    slices: Indices
+    codes: tuple[Codes, ...]
+    facts: _Facts
+
+
+def _columns(
+    program: Program, facts: _Facts, read: Sequence[tuple[Indices, Codes]], first: int, last: int
+) -> tuple[Indices, Codes]:
+    """Put the columns together wherever they may change, and keep the slices at which one does."""
+    indices: list[Indices] = [np.zeros(0, np.int64)]
+    codes: list[Codes] = [np.zeros(0, np.uint64)]
     before: int | None = None
-    for span in _spans(plan, record, first, last):
-        block = _Block(plan, record, span)
-        code = _stale(plan, record, span).astype(np.uint64) << np.uint64(len(plan.columns))
-        for bit, check in enumerate(plan.columns):
-            column = _column(check, block, incidents, ask)
-            code |= column.astype(np.uint64) << np.uint64(bit)
+    for slices in _where_to_look(program, facts, read, first, last):
+        at = _Points(slices, tuple(_codes_at(slices, *one) for one in read), facts)
+        code = np.zeros(len(slices), np.uint64)
+        for bit, term in enumerate(program.terms):
+            code |= _held(term, at).astype(np.uint64) << np.uint64(bit)
         changed = np.flatnonzero(code[1:] != code[:-1]) + 1
         if before is None or before != int(code[0]):
             changed = np.concatenate(([0], changed))
-        indices.append(changed + span.first)
+        indices.append(slices[changed])
         codes.append(code[changed])
         before = int(code[-1])
-        share = float(1 - plan.target)
-        for number, lookback in enumerate(plan.lookbacks_s):
-            ratio = block.ratio(lookback, lookback, scoped=False, projected=False)
-            peaks[number] = _higher(peaks[number], ratio, share, record, span)
-        ratio = block.ratio(WINDOW, WINDOW, scoped=False, projected=plan.basis.value == "projected")
-        consumed = _higher(consumed, ratio, share, record, span)
-    return Scanned(
-        first,
-        max(first, last),
-        np.concatenate(indices) if indices else np.zeros(0, np.int64),
-        np.concatenate(codes) if codes else np.zeros(0, np.uint64),
-        tuple(peaks),
-        consumed,
-    )
+    return np.concatenate(indices), np.concatenate(codes)
 
 
-def _spans(plan: Plan, record: Record, first: int, last: int) -> list[_Span]:
-    """Cut slices ``first`` to ``last`` into blocks within which the window's shape does not change."""
-    if first >= last:
-        return []
-    step, start = plan.step_s, record.units.start
-    shapes: list[_Span] = []
-    if isinstance(plan.window, RollingWindow):
-        shapes.append(_Span(first, last, None, plan.window.duration.seconds // step))
+def _where_to_look(
+    program: Program, facts: _Facts, read: Sequence[tuple[Indices, Codes]], first: int, last: int
+) -> Iterator[Indices]:
+    """The slices at which a column may change, in stretches that bound the memory they take."""
+    if first == last:
+        return
+    if program.slice_by_slice:
+        for at in range(first, last, BLOCK):
+            yield np.arange(at, min(at + BLOCK, last), dtype=np.int64)
+        return
+    units = facts.record.units
+    turns = [-(-(at - units.start) // units.step_s) - 1 for one in facts.incidents for at in (one.start, one.end)]
+    turns = [at for at in turns if first < at < last]
+    if len(read) == 1 and not turns:
+        yield read[0][0]
     else:
-        for begin, end in periods(plan.window, start + (first + 1) * step, start + last * step):
-            # the period of an evaluation is the one that contains its instant, the end of its slice
-            low, high = -(-(begin - start) // step) - 1, -(-(end - start) // step) - 1
-            lower = -(-(begin - start) // step)
-            full = (end - start) // step - lower
-            if max(low, first) < min(high, last):
-                shapes.append(_Span(max(low, first), min(high, last), lower, full))
-    return [
-        _Span(at, min(at + BLOCK, shape.last), shape.lower, shape.full)
-        for shape in shapes
-        for at in range(shape.first, shape.last, BLOCK)
-    ]
+        yield np.unique(np.concatenate([np.asarray(turns, np.int64), *(slices for slices, _ in read)]))
 
 
-def _stale(plan: Plan, record: Record, span: _Span) -> Mask:
-    size = span.last - span.first
-    if record.missing is None or plan.gaps is not Gaps.IGNORE:
-        return np.zeros(size, np.bool_)
-    top = record.lead + span.first + 1
-    low = max(0, top - plan.stale_after)
-    gone = record.missing[top : top + size] - record.missing[low : low + size]
-    return np.asarray(gone == plan.stale_after)
+def _codes_at(slices: Indices, known: Indices, codes: Codes) -> Codes:
+    return codes if slices is known else codes[np.searchsorted(known, slices, "right") - 1]
 
 
-def _column(check: Check, block: _Block, incidents: Sequence[Incident], ask: Ask | None) -> Mask:
-    match check:
-        case Test():
-            return block.test(check)
-        case Floor():
-            units = block.sums("bad" if check.bad else "total", check.lookback_s)
-            # float64 sums are exact integers here, so this comparison is exact too
-            return np.zeros(block.size, np.bool_) if units is None else np.asarray(units >= check.at_least)
-        case Every():
-            return _every(check, block, incidents, ask)
-        case Some():
-            held = np.zeros(block.size, np.bool_)
-            for part in check.parts:
-                held = held | _column(part, block, incidents, ask)
-            return held
-        case Never():
-            return ~_column(check.part, block, incidents, ask)
+def _held(term: Term, at: _Points, among: Mask | None = None) -> Mask:
+    """Where a term holds, bool of one flag a point; costly terms are asked for only *among* these points."""
+    match term:
+        case Bit():
+            page, bit = divmod(term.index, PAGE)
+            held = at.codes[page] >> np.uint64(bit) & np.uint64(1) != 0
+            return ~held if term.inverted else held
+        case Known():
+            return np.full(len(at.slices), term.holds)
+        case Joined(every=True):
+            return _every(term.parts, at, among)
+        case Joined():
+            return np.logical_or.reduce([_held(part, at, among) for part in term.parts])
+        case Turned():
+            return ~_held(term.part, at, among)
         case Open():
-            return _open(check, block, incidents)
+            return _open(term, at)
         case Significance():
-            return _significant(check, block, np.ones(block.size, np.bool_))
+            return _significant(term, at, among)
         case Asked():
-            return _asked(check, block, incidents, ask)
-        case Firing():
-            raise AssertionError("a firing alert is known only while unfolding")
+            return _asked(term, at, among)
 
 
-def _every(check: Every, block: _Block, incidents: Sequence[Incident], ask: Ask | None) -> Mask:
-    """All parts; the costly binomial bound is asked for only where everything else holds."""
-    held = np.ones(block.size, np.bool_)
-    for part in check.parts:
-        if not isinstance(part, Significance):
-            held = held & _column(part, block, incidents, ask)
-    for part in check.parts:
-        if isinstance(part, Significance):
-            held = _significant(part, block, held)
+def _every(parts: Sequence[Term], at: _Points, among: Mask | None) -> Mask:
+    """All parts; what is costly is asked for only where everything else holds."""
+    held = np.ones(len(at.slices), np.bool_) if among is None else among
+    for part in parts:
+        if not isinstance(part, Significance | Asked):
+            held = held & _held(part, at, among)
+    for part in parts:
+        if isinstance(part, Significance | Asked):
+            held = held & _held(part, at, held)
     return held
 
 
-def _significant(check: Significance, block: _Block, among: Mask) -> Mask:
-    bad, total = block.sums("bad", check.lookback_s), block.sums("total", check.lookback_s)
-    held = np.zeros(block.size, np.bool_)
-    if bad is None or total is None:
-        return held
-    scale = block.plan.scale
-    for index in np.flatnonzero(among).tolist():
-        counts = int(bad[index]) // scale, int(total[index]) // scale  # type: ignore[call-overload]
-        held[index] = is_significant(*counts, check.ratio, check.confidence)
+def _significant(term: Significance, at: _Points, among: Mask | None) -> Mask:
+    plan, record = at.facts.plan, at.facts.record
+    held = np.zeros(len(at.slices), np.bool_)
+    chosen = np.arange(len(held)) if among is None else np.flatnonzero(among)
+    high = at.slices[chosen] + (record.lead + 1)
+    low = high - term.lookback_s // plan.step_s
+    counts = ((sums[high] - sums[low]).tolist() for sums in (record.bad, record.total))
+    for place, bad, total in zip(chosen.tolist(), *counts, strict=True):
+        held[place] = is_significant(int(bad) // plan.scale, int(total) // plan.scale, term.ratio, term.confidence)
     return held
 
 
-def _open(check: Open, block: _Block, incidents: Sequence[Incident]) -> Mask:
+def _open(term: Open, at: _Points) -> Mask:
     """Open at the evaluation, which is the end of a slice: ``start <= t < end``."""
-    units = block.record.units
-    step = units.step_s
-    held = np.zeros(block.size, np.bool_)
-    begin = units.start + (block.span.first + 1) * step
-    for incident in incidents:
-        if not check.severities or incident.severity in check.severities:
-            low = max(0, -((begin - incident.start) // step))
-            high = max(0, -((begin - incident.end) // step))
-            held[low:high] = True
+    units = at.facts.record.units
+    ends = units.start + (at.slices + 1) * units.step_s
+    held = np.zeros(len(ends), np.bool_)
+    for incident in at.facts.incidents:
+        if not term.severities or incident.severity in term.severities:
+            held |= (ends >= incident.start) & (ends < incident.end)
     return held
 
 
-def _asked(check: Asked, block: _Block, incidents: Sequence[Incident], ask: Ask | None) -> Mask:
-    if ask is None:
+def _asked(term: Asked, at: _Points, among: Mask | None) -> Mask:
+    facts = at.facts
+    if facts.ask is None:
         raise AssertionError("a plan with CEL needs somebody to ask")
-    held = np.zeros(block.size, np.bool_)
-    for index in range(block.size):
-        held[index] = ask(check.text, facts_at(block.plan, block.record, block.span.first + index, incidents))
+    held = np.zeros(len(at.slices), np.bool_)
+    chosen = np.arange(len(held)) if among is None else np.flatnonzero(among)
+    for place in chosen.tolist():
+        seen = facts_at(facts.plan, facts.record, int(at.slices[place]), facts.incidents)
+        held[place] = facts.ask(term.text, seen)
     return held
 
 
@@ -346,9 +318,7 @@ def facts_at(plan: Plan, record: Record, index: int, incidents: Sequence[Inciden
         units = record.counts("total", index + 1 - steps, index + 1)
         spent = record.counts("scoped", index + 1 - steps, index + 1)
         burns[duration_text(lookback)] = float(Fraction(spent, units) / share) if units else 0.0
-    missing = 0 if record.missing is None else int(
-        record.missing[record.lead + index + 1] - record.missing[record.lead + max(0, low)]
-    )
+    missing = 0 if record.missing is None else record.counts("missing", max(0, low), index + 1)
     open_now = [one.severity for one in incidents if one.start <= at < one.end]
     return {
         "remaining": 1 - consumed,
@@ -360,17 +330,290 @@ def facts_at(plan: Plan, record: Record, index: int, incidents: Sequence[Inciden
     }
 
 
+def _told(plan: Plan, record: Record, program: Program, peaks: Peaks) -> tuple[tuple[Peak, ...], Peak]:
+    """The peaks as burn rates and as share of the budget, with their instants."""
+    share, units = float(1 - plan.target), record.units
+    told = tuple(
+        Peak(float(peaks.values[at]) / share, units.start + (int(peaks.slices[at]) + 1) * units.step_s)
+        if peaks.slices[at] >= 0
+        else Peak()
+        for at in program.peaks
+    )
+    return told[:-1], told[-1]
+
+
+# --- the shape of the window ---------------------------------------------------------------------------------------
+
+
+def _spans(plan: Plan, record: Record, first: int, last: int) -> list[Span]:
+    """Cut slices ``first`` to ``last`` into spans within which the window's shape does not change."""
+    if first >= last:
+        return []
+    step, start = plan.step_s, record.units.start
+    if isinstance(plan.window, RollingWindow):
+        return list(_growing(first, last, None, plan.window.duration.seconds // step, record.first))
+    spans: list[Span] = []
+    for begin, end in periods(plan.window, start + (first + 1) * step, start + last * step):
+        # the period of an evaluation is the one that contains its instant, the end of its slice
+        low, high = -(-(begin - start) // step) - 1, -(-(end - start) // step) - 1
+        lower = -(-(begin - start) // step)
+        full = (end - start) // step - lower
+        spans += _growing(max(low, first), min(high, last), lower, full, max(record.first, lower))
+    return spans
+
+
+def _growing(first: int, last: int, lower: int | None, full: int, began: int) -> Iterator[Span]:
+    """Tell the slices by which the window has not filled up yet from those by which it has."""
+    filled = min(max(began + full - 1, first), last)
+    if first < filled:
+        yield Span(first, filled, lower, full, first + 1 - began)
+    if filled < last:
+        yield Span(filled, last, lower, full, None)
+
+
 def window_bounds(plan: Plan, record: Record, index: int) -> tuple[int, int, int]:
     """The window at the end of slice *index*: its first slice, how many a full one has, how many have elapsed."""
     span = _spans(plan, record, index, index + 1)[0]
-    low = index + 1 - span.full if span.lower is None else span.lower
-    return low, span.full, min(span.full, index + 1 - max(low, record.first))
+    return span.low_of(None)[0], span.full, span.full if span.elapsed is None else span.elapsed
 
 
-def _higher(peak: Peak, ratio: Floats | None, share: float, record: Record, span: _Span) -> Peak:
-    if ratio is None:
-        return peak
-    top = float(ratio.max()) / share
-    if top <= peak.value:
-        return peak
-    return Peak(top, record.units.start + (span.first + int(ratio.argmax()) + 1) * record.units.step_s)
+# --- sums and exact comparisons ------------------------------------------------------------------------------------
+
+
+def series_of(record: Record, ratio: Ratio) -> tuple[Sums, Sums]:
+    """The running sums above and below the line."""
+    return (record.scoped if ratio.scoped else record.bad), record.total
+
+
+def compared_exactly(record: Record, span: Span, mark: Mark, slices: Indices) -> Mask:
+    """Where a mark holds, in whole numbers: B / N' against the bound, with N' = N n / e.
+
+    Args:
+        slices: Indices into the record, within *span*.
+    """
+    bad, total = (
+        (sums[record.lead + slices + 1] - sums[record.lead + _lows(span, lookback, slices, record.lead)]).astype(np.int64)
+        for sums, lookback in zip(series_of(record, mark.ratio), (mark.ratio.top, mark.ratio.bottom), strict=True)
+    )
+    elapsed, full = np.ones(1, np.int64), 1
+    if mark.ratio.projected and span.elapsed is not None:
+        elapsed, full = span.elapsed + (slices - span.first), span.full
+    largest = max(
+        int(bad.max()) * int(elapsed.max()) * mark.bound.denominator, int(total.max()) * full * mark.bound.numerator
+    )
+    if largest >= 2**63:
+        bad, total, elapsed = bad.astype(object), total.astype(object), elapsed.astype(object)
+    left, right = bad * elapsed * mark.bound.denominator, total * (full * mark.bound.numerator)
+    above = left > right if mark.strict else left >= right
+    return np.asarray(above & (total > 0), np.bool_)
+
+
+def _lows(span: Span, lookback: int | None, slices: Indices, lead: int) -> Indices:
+    low, moves = span.low_of(lookback)
+    return slices + (low - span.first) if moves else np.full(len(slices), max(low, -lead))
+
+
+# --- reading with NumPy --------------------------------------------------------------------------------------------
+
+
+class _Turns:
+    """Where bits change, gathered bit by bit."""
+
+    def __init__(self) -> None:
+        self._slices: list[Indices] = []
+        self._bits: list[int] = []
+        self._set: set[int] = set()
+
+    def constant(self, bit: int, first: int, holds: bool) -> None:
+        """The bit is the same from slice *first* on, for a span."""
+        if holds != (bit in self._set):
+            self._add(bit, np.asarray([first], np.int64), holds)
+
+    def varying(self, bit: int, first: int, held: Mask) -> None:
+        """The bit is as *held* says from slice *first* on."""
+        self.constant(bit, first, bool(held[0]))
+        turns = np.flatnonzero(held[1:] != held[:-1])
+        if len(turns):
+            self._add(bit, turns + (first + 1), bool(held[-1]))
+
+    def _add(self, bit: int, slices: Indices, holds: bool) -> None:
+        self._slices.append(slices)
+        self._bits.append(bit)
+        (self._set.add if holds else self._set.discard)(bit)
+
+    def codes(self, first: int) -> tuple[Indices, Codes]:
+        """All changes in order, and the codes from there on; *first* is among them."""
+        slices = np.concatenate([np.asarray([first], np.int64), *self._slices])
+        flips = np.repeat(
+            np.asarray([0, *(1 << bit for bit in self._bits)], np.uint64), [1, *(len(one) for one in self._slices)]
+        )
+        order = np.argsort(slices, kind="stable")
+        slices = slices[order]
+        last = np.append(slices[1:] != slices[:-1], True)
+        return slices[last], np.bitwise_xor.accumulate(flips[order])[last]
+
+
+def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tuple[Indices, Codes]:
+    """Read a record with NumPy (`Reader`)."""
+    turns = _Turns()
+    for span in spans:
+        for number, reading in enumerate(page.readings):
+            _read_ratio(reading, number, record, span, peaks, turns)
+        for count, bit in page.counts:
+            _read_count(count, bit, record, span, turns)
+    return turns.codes(spans[0].first)
+
+
+def _read_ratio(reading: Reading, number: int, record: Record, span: Span, peaks: Peaks, turns: _Turns) -> None:
+    ratio = reading.ratio
+    grains = _Grains.of(span, ratio.top, ratio.bottom)
+    low, high = grains.ratios(record, ratio)
+    unsettled = [(low > mark.high) != (high > mark.low) for mark, _ in reading.marks]
+    look = np.logical_or.reduce(unsettled) if unsettled else np.zeros(grains.count, np.bool_)
+    if reading.peak:
+        known = max(float(low.max()), float(peaks.values[number]))
+        look |= (high * (1 + 1e-12) >= known) & (high > 0)
+    varying = []
+    for (mark, bit), open_yet in zip(reading.marks, unsettled, strict=True):
+        sure = low > mark.high
+        if open_yet.any() or (sure.any() and not sure.all()):
+            varying.append((mark, bit, open_yet, grains.spread(sure)))
+        else:
+            turns.constant(bit, span.first, bool(sure[0]))
+    for begin, end, some in grains.stretches(look):
+        values = _ratios(record, span, ratio, begin, end)
+        if reading.peak:
+            top = float(values.max())
+            if top > peaks.values[number]:
+                peaks.values[number] = top
+                peaks.slices[number] = begin + int(values.argmax())
+        for mark, _, open_yet, held in varying:
+            if open_yet[some].any():
+                _compare(mark, values, record, span, begin, held[begin - span.first : end - span.first])
+    for _, bit, _, held in varying:
+        turns.varying(bit, span.first, held)
+
+
+def _compare(mark: Mark, values: Floats, record: Record, span: Span, begin: int, into: Mask) -> None:
+    np.greater(values, mark.high, out=into)
+    perhaps = values > mark.low
+    if np.count_nonzero(into) != np.count_nonzero(perhaps):
+        doubtful = np.flatnonzero(into != perhaps)
+        into[doubtful] = compared_exactly(record, span, mark, doubtful + begin)
+
+
+def _read_count(count: Count, bit: int, record: Record, span: Span, turns: _Turns) -> None:
+    grains = _Grains.of(span, count.lookback)
+    sums = getattr(record, count.series)
+    low, high = grains.sums(record, sums, count.lookback)
+    sure, perhaps = low >= count.at_least, high >= count.at_least
+    if sure.all() or not perhaps.any():
+        turns.constant(bit, span.first, bool(sure[0]))
+        return
+    held = grains.spread(sure)
+    for begin, end, _ in grains.stretches(sure != perhaps):
+        part = held[begin - span.first : end - span.first]
+        np.greater_equal(_window_sums(record, "counted", sums, span, count.lookback, begin, end), count.at_least, out=part)
+    turns.varying(bit, span.first, held)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grains:
+    """A span cut into grains, so short against the lookback that what is summed hardly changes within one."""
+
+    span: Span
+    size: int
+    edges: Indices
+    coarse: bool
+
+    @classmethod
+    def of(cls, span: Span, *lookbacks: int | None) -> _Grains:
+        shortest = min(span.full if one is None else one for one in lookbacks)
+        coarse = shortest < _FEW
+        size = 64 if coarse else min(512, max(16, shortest // 4))
+        return cls(span, size, np.append(np.arange(span.first, span.last, size), span.last), coarse)
+
+    @property
+    def count(self) -> int:
+        return len(self.edges) - 1
+
+    def sums(self, record: Record, sums: Sums, lookback: int | None) -> tuple[Sums, Sums]:
+        """The least and the most that a lookback can hold within each grain."""
+        begin, end, lead = self.edges[:-1] + 1, self.edges[1:], record.lead
+        low, moves = self.span.low_of(lookback)
+        if moves:
+            back = self.span.first + 1 - low
+            first, last = sums[begin + (lead - back)], sums[end + (lead - back)]
+        else:
+            first = last = sums[lead + max(low, -lead)]
+        return np.maximum(sums[begin + lead] - last, 0), sums[end + lead] - first
+
+    def ratios(self, record: Record, ratio: Ratio) -> tuple[Floats, Floats]:
+        """The least and the highest that a ratio can be within each grain; infinite where nothing bounds it."""
+        above, below = series_of(record, ratio)
+        bad_low, bad_high = self.sums(record, above, ratio.top)
+        low, high = np.zeros(self.count), np.zeros(self.count)
+        if self.coarse:
+            high[bad_high > 0] = np.inf
+            return low, high
+        if not bad_high.any():
+            return low, high
+        total_low, total_high = self.sums(record, below, ratio.bottom)
+        some = total_low > 0
+        np.divide(bad_low, total_high, out=low, where=some)
+        high[bad_high > 0] = np.inf
+        np.divide(bad_high, total_low, out=high, where=some)
+        if ratio.projected and self.span.elapsed is not None:
+            elapsed = self.edges + (self.span.elapsed - self.span.first)
+            low *= elapsed[:-1] / self.span.full
+            high *= (elapsed[1:] - 1) / self.span.full
+        return low, high
+
+    def spread(self, sure: Mask) -> Mask:
+        """A flag of each grain for each of its slices."""
+        return np.repeat(sure, np.diff(self.edges))
+
+    def stretches(self, look: Mask) -> Iterator[tuple[int, int, slice]]:
+        """The slices to look at, in stretches of at most `BLOCK`, each with its grains."""
+        chosen = np.flatnonzero(look)
+        if not len(chosen):
+            return
+        breaks = np.flatnonzero(np.diff(chosen) > max(1, _FAR // self.size))
+        begins, ends = chosen[np.append(0, breaks + 1)], chosen[np.append(breaks, len(chosen) - 1)] + 1
+        most = BLOCK // self.size
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            for at, until in pairwise([*range(begin, end, most), end]):
+                yield int(self.edges[at]), int(self.edges[until]), slice(at, until)
+
+
+def _window_sums(
+    record: Record, name: str, sums: Sums, span: Span, lookback: int | None, begin: int, end: int
+) -> Sums:
+    """Sums over a lookback at slices *begin* to *end* (exclusive)."""
+    lead = record.lead
+    into: Sums = record.workspace.array(name, end - begin, sums.dtype.type)
+    low, moves = span.low_of(lookback)
+    if moves:
+        low += lead + begin - span.first
+        np.subtract(sums[lead + begin + 1 : lead + end + 1], sums[low : low + end - begin], out=into)
+    else:
+        np.subtract(sums[lead + begin + 1 : lead + end + 1], sums[lead + max(low, -lead)], out=into)
+    return into
+
+
+def _ratios(record: Record, span: Span, ratio: Ratio, begin: int, end: int) -> Floats:
+    """Bad over valid units at slices *begin* to *end* (exclusive), 0 where there are no valid units."""
+    above, below = series_of(record, ratio)
+    bad = _window_sums(record, "above", above, span, ratio.top, begin, end)
+    total = _window_sums(record, "below", below, span, ratio.bottom, begin, end)
+    if not total.min():
+        bad[total == 0] = 0
+        np.maximum(total, 1, out=total)
+    if ratio.projected and span.elapsed is not None:
+        elapsed = np.arange(begin, end) + (span.elapsed - span.first)
+        bad = np.multiply(bad, elapsed / span.full)
+    values: Floats = record.workspace.array("ratios", end - begin, np.float64)
+    return np.divide(bad, total, out=values)
+
+
+scan = Scanner(running_sums, read)

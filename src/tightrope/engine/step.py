@@ -6,8 +6,8 @@ not depend on how the record is cut into calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -15,14 +15,14 @@ import numpy as np
 from tightrope.alerting import alerts
 from tightrope.alerting.alerts import AlertEvent, AlertMemory
 from tightrope.engine.plan import Check, Every, Firing, Incident, Never, Plan, Some
-from tightrope.engine.record import Record, record_of
-from tightrope.engine.scan import Ask, Peak, Scanned, scan, window_bounds
+from tightrope.engine.record import Record, Workspace, record_of
+from tightrope.engine.scan import Ask, Peak, Scanned, Scanner, scan, window_bounds
 from tightrope.policy import states
 from tightrope.policy.states import Holding, Measured, PolicyMemory
 from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Slices
 
-Scan = Callable[..., Scanned]
+Scan = Scanner
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Memory:
 
     history_start: int | None = None
     alerts: tuple[AlertMemory, ...] = ()
-    policy: PolicyMemory = PolicyMemory()
+    policy: PolicyMemory = field(default_factory=PolicyMemory)
     stale: bool = False
 
 
@@ -83,6 +83,7 @@ def advance(
     out_of_scope: Sequence[Stretch] = (),
     ask: Ask | None = None,
     scanner: Scan = scan,
+    workspace: Workspace | None = None,
 ) -> tuple[Memory, Outcome]:
     """Evaluate the slices that end after *since*, and unfold alerts and policy over them.
 
@@ -95,11 +96,19 @@ def advance(
         out_of_scope: Stretches whose bad units do not count for the policy.
         ask: Answers CEL expressions.
         scanner: The scan to use: NumPy's, or the compiled one with the same answers.
+        workspace: Memory that this thread uses again for record after record.
 
     Returns:
         The new memory, and what happened. Any way of cutting a record into calls gives the same sequence.
     """
-    record = record_of(units, plan.longest_s, history_start=memory.history_start, out_of_scope=out_of_scope)
+    record = record_of(
+        units,
+        plan.longest_s,
+        history_start=memory.history_start,
+        out_of_scope=out_of_scope,
+        summing=scanner.summing,
+        workspace=workspace,
+    )
     if memory.history_start is None and record.first < len(units):
         memory = replace(memory, history_start=units.start + record.first * units.step_s)
     first = 0 if since is None else max(0, (since - units.start) // units.step_s)
@@ -155,9 +164,7 @@ def _unfold(
     events.sort(key=lambda event: event.at)
     evaluated = (origin + (scanned.first + 1) * step, origin + scanned.last * step) if len(scanned.indices) else None
     after = Memory(memory.history_start, tuple(alert_memories), policy, stale)
-    return after, Outcome(
-        tuple(events), tuple(transitions), scanned.burns, scanned.consumed, evaluated, stale_s
-    )
+    return after, Outcome(tuple(events), tuple(transitions), scanned.burns, scanned.consumed, evaluated, stale_s)
 
 
 def _parts(starts: list[int], end: int, step: int) -> list[tuple[int, int]]:

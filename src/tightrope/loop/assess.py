@@ -8,21 +8,24 @@ from fractions import Fraction
 
 import numpy as np
 
+from tightrope.base.errors import DataError
 from tightrope.budget.forecast import outlook
 from tightrope.budget.statement import Budget, Statement, state_of
 from tightrope.engine.plan import Incident, Plan, compile_plan
 from tightrope.engine.replay import History, replay
-from tightrope.engine.scan import Ask
+from tightrope.engine.scan import Ask, scan
+from tightrope.engine.step import Scan
 from tightrope.loop.exclusions import stretches_of
 from tightrope.policy.decision import Forecast
-from tightrope.policy.states import compare, leaves, strictest
-from tightrope.sli.coverage import Stretch, exclude, fill_gaps
+from tightrope.policy.states import compare, strictest
+from tightrope.sli.coverage import exclude, fill_gaps
 from tightrope.sli.methods import combine, unit_slices
 from tightrope.sli.slices import Slices
 from tightrope.specs.defaults import DEFAULT_POLICY, LOOKBACKS_S, default_conditions
 from tightrope.specs.model import (
     Basis,
     BudgetingMethod,
+    Comparison,
     Condition,
     ErrorBudgetPolicy,
     Expression,
@@ -30,7 +33,7 @@ from tightrope.specs.model import (
     RemainingIs,
     Slo,
     Specs,
-    Comparison,
+    leaves,
 )
 from tightrope.telemetry.reading import Quality, Reading
 
@@ -105,16 +108,28 @@ def conditions_of(slo: Slo) -> tuple[Condition, ...]:
     return default_conditions(slo.window.duration.seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What is asked of every objective alike."""
+
+    at: int | None
+    since: int | None
+    known_at: int | None
+    scanner: Scan
+    newest: int | None
+
+
 def assess(
     specs: Specs,
     slos: Sequence[Slo],
     read: Read,
     *,
     at: int | None,
+    since: int | None = None,
     incidents: Sequence[Incident] = (),
     exclusions_known_at: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-    scanner: Callable[..., object] | None = None,
+    scanner: Scan = scan,
 ) -> list[Assessment]:
     """Draw up where the objectives of *slos* stand.
 
@@ -123,69 +138,69 @@ def assess(
         slos: The ones to assess.
         read: Hands over raw slices; nothing later than *at* is in them.
         at: The instant; None takes the end of each SLO's own data.
+        since: Tell of the history only what happened after this instant.
         incidents: Known incidents, of any service.
+        exclusions_known_at: Exclusions declared later are not known yet; None knows all.
         progress: Told the SLO's name, how many are done, and of how many.
+        scanner: NumPy's scan, or the compiled one with the same answers.
 
     Returns:
         One assessment for each objective, in order, and one more for the whole of a time-based composite.
     """
     wanted = [(slo, objective) for slo in slos for objective in slo.objectives]
-    readings = dict(zip([(slo.name, id(objective)) for slo, objective in wanted], read(wanted), strict=True))
+    read_out = list(read(wanted))
+    newest = max((one.slices.end for one in read_out if len(one.slices)), default=None)
+    if at is None and newest is None and wanted:
+        raise DataError(
+            "no telemetry matches any of the SLOs", remedy="check the `where` of their metrics, or give --at"
+        )
+    readings = iter(read_out)
+    how = _How(at, since, exclusions_known_at, scanner, newest if at is None else at)
     found: list[Assessment] = []
     for done, slo in enumerate(slos):
         if progress is not None:
             progress(slo.name, done, len(slos))
         own = tuple(one for one in incidents if not one.service or one.service == slo.service)
         members = [
-            _assess_one(
-                specs, slo, objective, number, readings[(slo.name, id(objective))], at, own, exclusions_known_at, scanner
-            )
+            _member(specs, slo, objective, number, next(readings), own, how)
             for number, objective in enumerate(slo.objectives)
         ]
         if slo.composite and slo.method is not BudgetingMethod.OCCURRENCES:
             found += [replace(member, watched=False) for member in members]
-            found.append(_whole(specs, slo, members, at, own, scanner))
+            found.append(_whole(specs, slo, members, own, how))
         else:
             found += members
     return found
 
 
-def _assess_one(
+def _member(
     specs: Specs,
     slo: Slo,
     objective: Objective,
     number: int,
     reading: Reading,
-    at: int | None,
     incidents: tuple[Incident, ...],
-    known_at: int | None,
-    scanner: Callable[..., object] | None,
+    how: _How,
 ) -> Assessment:
     raw = reading.slices
-    until = raw.end if at is None else at
+    if not len(raw) and how.newest is not None:
+        raw = replace(raw, start=how.newest - how.newest % raw.step_s)
+    until = raw.end if how.at is None else how.at
     raw = padded(raw, until)
-    outside = stretches_of(specs.exclusions, slo, raw.start, raw.end, known_at=known_at)
+    outside = stretches_of(specs.exclusions, slo, raw.start, raw.end, known_at=how.known_at)
     units = fill_gaps(unit_slices(exclude(raw, outside), slo, objective), slo.gaps)
     weight = objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1)
-    return _drawn_up(
-        specs, slo, objective, number, units, until, incidents, reading.quality, weight=weight, scanner=scanner
-    )
+    return _drawn_up(specs, slo, objective, number, units, until, incidents, reading.quality, how, weight=weight)
 
 
 def _whole(
-    specs: Specs,
-    slo: Slo,
-    members: Sequence[Assessment],
-    at: int | None,
-    incidents: tuple[Incident, ...],
-    scanner: Callable[..., object] | None,
+    specs: Specs, slo: Slo, members: Sequence[Assessment], incidents: tuple[Incident, ...], how: _How
 ) -> Assessment:
     units = combine([(member.units, member.objective.weight) for member in members], slo.method)
     target = slo.composite_target if slo.composite_target is not None else min(one.target for one in slo.objectives)
     objective = Objective(target=target, display_name="whole", time_slice_window=slo.objectives[0].time_slice_window)
-    drawn = _drawn_up(
-        specs, slo, objective, len(members), units, units.end if at is None else at, incidents, Quality(), scanner=scanner
-    )
+    until = units.end if how.at is None else how.at
+    drawn = _drawn_up(specs, slo, objective, len(members), units, until, incidents, Quality(), how)
     return replace(drawn, whole=True)
 
 
@@ -198,9 +213,9 @@ def _drawn_up(
     at: int,
     incidents: tuple[Incident, ...],
     quality: Quality,
+    how: _How,
     *,
     weight: Fraction = Fraction(1),
-    scanner: Callable[..., object] | None = None,
 ) -> Assessment:
     policy = policy_of(specs, slo)
     plan = compile_plan(
@@ -215,11 +230,14 @@ def _drawn_up(
         scale=units.scale,
         weight=weight,
     )
-    units = units.between(units.start, at)
-    forgiven: tuple[Stretch, ...] = tuple((one.start, one.end) for one in incidents if one.cause in policy.out_of_scope)
-    options = {} if scanner is None else {"scanner": scanner}
     history = replay(
-        plan, units, incidents=incidents, out_of_scope=forgiven, ask=_asker(policy), **options  # type: ignore[arg-type]
+        plan,
+        units,
+        incidents=incidents,
+        out_of_scope=[(one.start, one.end) for one in incidents if one.cause in policy.out_of_scope],
+        since=how.since,
+        ask=_asker(policy),
+        scanner=how.scanner,
     )
     statement = state_of(
         units,
@@ -259,7 +277,7 @@ def _asker(policy: ErrorBudgetPolicy) -> Ask | None:
     from tightrope.policy.expressions import evaluate
 
     def ask(text: str, facts: Mapping[str, object]) -> bool:
-        return evaluate(text, facts)
+        return evaluate(Expression(text), facts) is True
 
     return ask
 
@@ -283,8 +301,10 @@ def forecast_of(assessment: Assessment) -> Forecast | None:
         strict = exit_bound.op in (Comparison.GT, Comparison.GTE)
         bound = 1 - float(exit_bound.bound)
         out = outlook(
-            *common, (lambda spent: spent <= bound) if strict else (lambda spent: spent >= bound),
-            burning=False, hold_s=state.exit_for_s,
+            *common,
+            (lambda spent: spent <= bound) if strict else (lambda spent: spent >= bound),
+            burning=False,
+            hold_s=state.exit_for_s,
         )
         return Forecast("recovered", out.at, out.earliest, out.latest, out.assumption)
     if budget.remaining_ratio <= 0:

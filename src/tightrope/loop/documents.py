@@ -11,6 +11,8 @@ from tightrope.backtest.score import Score
 from tightrope.base.units import duration_text, time_text
 from tightrope.budget.statement import Budget
 from tightrope.loop.assess import Assessment
+from tightrope.policy.decision import Decision
+from tightrope.policy.rendering import decision_document
 from tightrope.policy.states import named
 from tightrope.specs.model import Basis, CalendarWindow
 
@@ -87,6 +89,30 @@ def budget_document(assessment: Assessment, budget: Budget) -> dict[str, Any]:
     }
 
 
+def explain_document(decision: Decision, assessments: Sequence[Assessment]) -> dict[str, Any]:
+    """Why a service is in its state: the decision on a feature, and how each objective came where it is."""
+    return {
+        "service": decision.request.service,
+        "decision": decision_document(decision),
+        "objectives": [
+            status_document(one)
+            | {
+                "transitions": transitions_document(one),
+                "firing": [condition.name for condition in one.firing],
+            }
+            for one in assessments
+        ],
+    }
+
+
+def transitions_document(assessment: Assessment) -> list[dict[str, str]]:
+    """The moves of the policy, oldest first."""
+    return [
+        {"at": time_text(one.at), "from": one.before, "to": one.after, "reason": one.reason}
+        for one in assessment.history.transitions
+    ]
+
+
 def backtest_document(
     assessment: Assessment,
     scores: dict[str, Score] | None = None,
@@ -110,10 +136,7 @@ def backtest_document(
             }
             for one in history.episodes
         ],
-        "transitions": [
-            {"at": time_text(one.at), "from": one.before, "to": one.after, "reason": one.reason}
-            for one in history.transitions
-        ],
+        "transitions": transitions_document(assessment),
         "hoursInState": {name: seconds / 3600 for name, seconds in history.state_s.items()},
         "hoursStale": history.stale_s / 3600,
         "worstRemaining": None if history.evaluated is None else 1 - history.worst_consumed.value,

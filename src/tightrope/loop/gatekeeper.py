@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tightrope.base.units import duration_text
 from tightrope.loop.assess import Assessment, forecast_of, policy_of
@@ -49,8 +48,12 @@ def ask_gate(
     """Answer whether the change may go out at ``request.asked_at``, from assessments made as of then."""
     watched = [one for one in assessments if one.watched and one.slo.service == request.service]
     policy = watched[0].policy if watched else policy_of(specs, _nobody(request.service))
-    incidents = {(one.id or one.severity, one.severity) for each in watched for one in each.incidents
-                 if one.start <= request.asked_at < one.end}
+    incidents = {
+        (one.id or one.severity, one.severity)
+        for each in watched
+        for one in each.incidents
+        if one.start <= request.asked_at < one.end
+    }
     return decide(
         request,
         GateFacts(

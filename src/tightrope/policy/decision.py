@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from tightrope.specs.model import ChangeKind, ErrorBudgetPolicy, Flow, ShipHow, SilverBullet
+from tightrope.specs.model import ChangeKind, ErrorBudgetPolicy, ExceptionQuota, Flow, ShipHow, SilverBullet
 
 
 class Verdict(StrEnum):
@@ -108,7 +108,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The recorded answer. ``id`` and ``inputs_digest`` follow from the inputs alone, so the same facts give the same ones."""
+    """The recorded answer. ``id`` and ``inputs_digest`` follow from the inputs alone.
+
+    ``slos`` begins with the one that decides. ``allows`` are the kinds that the rules let through, exceptions apart.
+    """
 
     id: str
     verdict: Verdict
@@ -131,3 +134,4 @@ class Decision:
     inputs_digest: str
     decided_at: int
     expires_at: int
+    quota: ExceptionQuota | None = None  # the policy's rule for exceptions: how many, and who may grant one

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tightrope.base.units import duration_text, first_reached
+from tightrope.base.units import duration_text, first_reached, percent_text
 from tightrope.specs.model import (
     AlertFiring,
     AllOf,
@@ -52,7 +52,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Which conditions hold during a run of evaluations: one flag for each state; the first state's are not looked at."""
+    """Which conditions hold during a run of evaluations: one flag for each state; the first state's are ignored."""
 
     enter: tuple[bool, ...]
     exit: tuple[bool, ...]
@@ -146,19 +146,12 @@ def named(policy: ErrorBudgetPolicy, name: str) -> PolicyState:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured at one evaluation, for words only: the budget left, burn rates, open incidents, firing alerts."""
+    """What was measured at one evaluation, for words only: budget left, burn rates, open incidents, firing alerts."""
 
     remaining: Fraction | None
     burn: Callable[[int], Fraction | None]
     incidents: tuple[str, ...] = ()
     firing: tuple[str, ...] = ()
-
-
-def percent_text(share: Fraction | float, digits: int = 1) -> str:
-    """Write a share for a person: ``−12.4 %`` with a true minus; whole bounds without decimals."""
-    value = float(share) * 100
-    text = f"{abs(value):,.{digits}f}"
-    return f"{'−' if value < 0 and float(text.replace(',', '')) else ''}{text} %"
 
 
 def bound_text(predicate: RemainingIs | BurnRateIs) -> str:
@@ -182,7 +175,7 @@ def words(predicate: Predicate) -> str:
         case Expression():
             return f"`{predicate.text}`"
         case Not():
-            return f"no {words(predicate.part)[3:] if words(predicate.part).startswith('an ') else words(predicate.part)}"
+            return f"no {words(predicate.part).removeprefix('an ')}"
         case AllOf():
             return " and ".join(words(part) for part in predicate.parts)
         case AnyOf():
@@ -231,18 +224,6 @@ def compare(value: Fraction, op: Comparison, bound: Fraction) -> bool:
             return value > bound
         case Comparison.GTE:
             return value >= bound
-
-
-def leaves(predicate: Predicate) -> Iterator[Predicate]:
-    """Walk over the leaves of a predicate tree."""
-    match predicate:
-        case AllOf() | AnyOf():
-            for part in predicate.parts:
-                yield from leaves(part)
-        case Not():
-            yield from leaves(predicate.part)
-        case _:
-            yield predicate
 
 
 def _true_leaves(predicate: Predicate, measured: Measured) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from tightrope.base.errors import DataError
-from tightrope.sli.slices import BILLIONTH, EVENT, Counts, Slices
+from tightrope.sli.slices import BILLIONTH, EVENT, Counts, Mask, Slices
 from tightrope.specs.model import BudgetingMethod, Objective, Slo
 
 _EXACT_INT64 = 2**62
@@ -39,7 +40,9 @@ def unit_slices(raw: Slices, slo: Slo, objective: Objective) -> Slices:
         bad = _below(coarse.total - coarse.bad, coarse.total, target)
         return replace(coarse, bad=bad.astype(np.int64), total=coarse.covered.astype(np.int64), scale=EVENT)
     busy = coarse.total > 0
-    return replace(coarse, bad=_share(coarse.bad, coarse.total), total=busy.astype(np.int64) * BILLIONTH, scale=BILLIONTH)
+    return replace(
+        coarse, bad=_share(coarse.bad, coarse.total), total=busy.astype(np.int64) * BILLIONTH, scale=BILLIONTH
+    )
 
 
 def combine(members: Sequence[tuple[Slices, Fraction]], method: BudgetingMethod) -> Slices:
@@ -74,7 +77,13 @@ def combine(members: Sequence[tuple[Slices, Fraction]], method: BudgetingMethod)
         covered[at] |= units.covered
         excluded[at] &= units.excluded if units.excluded is not None else np.False_
     return Slices(
-        start, step, np.minimum(bad, total), total, covered, excluded & ~covered if excluded.any() else None, scale=scale
+        start,
+        step,
+        np.minimum(bad, total),
+        total,
+        covered,
+        excluded & ~covered if excluded.any() else None,
+        scale=scale,
     )
 
 
@@ -85,7 +94,7 @@ def _coarsened(raw: Slices, step_s: int) -> Slices:
     if step_s % raw.step_s:
         raise DataError(
             f"a time slice of {step_s} s is no whole multiple of the resolution of {raw.step_s} s",
-            remedy="choose a timeSliceWindow that the resolution divides, or set the annotation tightrope.dev/resolution",
+            remedy="choose a timeSliceWindow that the resolution divides, or annotate tightrope.dev/resolution",
         )
     per = step_s // raw.step_s
     start = raw.start - raw.start % step_s
@@ -93,7 +102,7 @@ def _coarsened(raw: Slices, step_s: int) -> Slices:
     count = (lead + len(raw)) // per
     used = max(0, count * per - lead)
 
-    def blocks(values: np.ndarray, empty: bool | int) -> np.ndarray:
+    def blocks(values: Counts | Mask, empty: int) -> Any:
         padded = np.full(count * per, empty, values.dtype)
         padded[lead : lead + used] = values[:used]
         return padded.reshape(count, per)

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from tightrope.base.units import DAY_S, HOUR_S, MINUTE_S, duration_text
 from tightrope.specs.model import (
-    AnyOf,
     AllOf,
+    AnyOf,
     BurnRateIs,
     ChangeKind,
     Comparison,
@@ -56,7 +56,7 @@ _SEVERE = IncidentOpen(frozenset({"sev1", "sev2"}))
 
 DEFAULT_POLICY = ErrorBudgetPolicy(
     name="default",
-    description="Features ship while the budget lasts; when it is spent, stability comes first (SRE Workbook, appendix B).",
+    description="Features ship while the budget lasts; when it is spent, stability comes first (SRE Workbook, app. B).",
     states=(
         PolicyState("feature", Flow.FEATURE, frozenset(ChangeKind), ShipHow.STANDARD),
         PolicyState(
@@ -65,7 +65,11 @@ DEFAULT_POLICY = ErrorBudgetPolicy(
             frozenset(ChangeKind),
             ShipHow.GUARDED,
             enter=AnyOf(
-                (RemainingIs(Comparison.LT, Fraction(1, 4)), BurnRateIs(6 * HOUR_S, Comparison.GTE, Fraction(3)), _SEVERE)
+                (
+                    RemainingIs(Comparison.LT, Fraction(1, 4)),
+                    BurnRateIs(6 * HOUR_S, Comparison.GTE, Fraction(3)),
+                    _SEVERE,
+                )
             ),
             exit=AllOf(
                 (

@@ -6,7 +6,7 @@ works on them and never sees YAML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -82,7 +82,9 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """Where telemetry comes from. ``type`` is any text; `telemetry` knows csv, parquet, access-log, openmetrics, prometheus.
+    """Where telemetry comes from.
+
+    ``type`` is any text; the telemetry room knows csv, parquet, access-log, openmetrics and prometheus.
 
     ``connection`` is ``connectionDetails`` as plain YAML values, scalars as the YAML types. ``folder`` is the
     directory of the spec file: relative paths start there.
@@ -291,7 +293,7 @@ class RemainingIs:
 
 @dataclass(frozen=True, slots=True)
 class BurnRateIs:
-    """Burn rate over a lookback, compared with a bound. A lookback without traffic burns 0; without data it is unknown."""
+    """Burn rate over a lookback, compared with a bound. A lookback without valid units burns 0."""
 
     lookback_s: int
     op: Comparison
@@ -314,7 +316,7 @@ class AlertFiring:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A CEL expression over ``remaining``, ``consumed``, ``burn`` (by lookback text), ``coverage`` and ``incidents``."""
+    """A CEL expression over ``remaining``, ``consumed``, ``burn`` (by lookback), ``coverage`` and ``incidents``."""
 
     text: str
     place: Place = NOWHERE
@@ -342,6 +344,18 @@ class Not:
 
 
 Predicate = RemainingIs | BurnRateIs | IncidentOpen | AlertFiring | Expression | AllOf | AnyOf | Not
+
+
+def leaves(predicate: Predicate) -> Iterator[Predicate]:
+    """Walk over the leaves of a predicate tree."""
+    match predicate:
+        case AllOf() | AnyOf():
+            for part in predicate.parts:
+                yield from leaves(part)
+        case Not():
+            yield from leaves(predicate.part)
+        case _:
+            yield predicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +398,7 @@ class FreezeCalendar:
 
 @dataclass(frozen=True, slots=True)
 class BlackoutHours:
-    """Hours of the week in which only some kinds of change ship: ``days`` are 0 Monday to 6, hours local, end exclusive."""
+    """Hours of the week in which only some kinds ship: ``days`` are 0 Monday to 6, hours local, end exclusive."""
 
     name: str
     days: frozenset[int]
@@ -407,7 +421,7 @@ class ExceptionQuota:
 
 @dataclass(frozen=True, slots=True)
 class WhenUnknown:
-    """What follows while data is stale: kinds in ``passes`` go with a warning; others wait, and stop after ``stop_after_s``."""
+    """While data is stale, kinds in ``passes`` go with a warning; others wait, and stop after ``stop_after_s``."""
 
     passes: frozenset[ChangeKind]
     stop_after_s: int = 3600
@@ -482,7 +496,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class SilverBullet:
-    """A granted exception: one service may ship what its state refuses, until it expires. The requester never approves."""
+    """A granted exception: one service may ship what its state refuses, until it expires; nobody approves their own."""
 
     name: str
     service: str

@@ -1,0 +1,265 @@
+"""The parts, built and joined: the one place that knows every room, for the fronts to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tightrope.base import clock
+from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, UsageError
+from tightrope.specs.model import (
+    ErrorBudgetPolicy,
+    Expression,
+    Objective,
+    RatioMetric,
+    Slo,
+    Specs,
+    ThresholdMetric,
+    leaves,
+)
+
+if TYPE_CHECKING:
+    from tightrope.backtest.scenario import Result
+    from tightrope.engine.plan import Incident
+    from tightrope.loop.assess import Assessment
+    from tightrope.policy.decision import Decision, GateRequest
+    from tightrope.telemetry.reading import Reading
+
+Tell = Callable[[str, int, int | None], None]
+LIVE_SOURCES = frozenset({"prometheus"})
+_READ_AHEAD = 2
+"""A live source is read over so many windows: one to judge, one before it to know the state it was in."""
+
+
+def load_specs(paths: Sequence[str]) -> Specs:
+    """Read specs from files and directories; raises `SpecsInvalidError` with all findings."""
+    specs, findings = examine_specs(paths)
+    if specs is None:
+        raise SpecsInvalidError(findings)
+    return specs
+
+
+def examine_specs(paths: Sequence[str]) -> tuple[Specs | None, tuple[SpecError, ...]]:
+    """Read specs and hand back all findings with them; None instead of specs where one is an error."""
+    from tightrope.specs.store import examine
+
+    specs, findings = examine(paths)
+    if specs is None or not any(_needs_a_look(policy) for policy in specs.policies):
+        return specs, findings
+    from tightrope.policy.check import findings as findings_of_policy
+
+    more = [one for policy in specs.policies for one in findings_of_policy(policy)]
+    everything = sorted([*findings, *more], key=lambda one: (one.place.file, one.place.line, one.place.column))
+    return None if any(one.severity == "error" for one in more) else specs, tuple(everything)
+
+
+def explain_finding(code: str) -> str:
+    """Tell what a finding of ``tightrope validate`` means and how to mend it; raises `NotFoundError`."""
+    from tightrope.specs.findings import CATALOGUE, explained
+
+    if code not in CATALOGUE:
+        raise NotFoundError(f"there is no finding {code}", remedy="docs/findings.md lists them all")
+    return explained(code)
+
+
+def write_starter(directory: str, service: str, source: str, *, force: bool = False) -> list[str]:
+    """Write the commented starter specs; raises `UsageError` where a file is in the way."""
+    from tightrope.specs.starter import starter
+
+    folder = Path(directory)
+    files = starter(service, source)
+    there = [str(folder / name) for name in files if (folder / name).exists()]
+    if there and not force:
+        raise UsageError(
+            f"{there[0]} is there already", remedy="choose another DIRECTORY, or write over it with --force"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be written: {error.strerror}") from None
+    return [str(folder / name) for name in files]
+
+
+def run_policy_tests(paths: Sequence[str]) -> list[Result]:
+    """Run every PolicyTest among *paths* against the policies found there.
+
+    Raises:
+        SpecsInvalidError: A spec or a PolicyTest has errors.
+        NotFoundError: There is no PolicyTest, or it names a policy that is not there.
+    """
+    from tightrope.backtest.scenario import read_scenario, run
+    from tightrope.loop.rehearsal import rehearse
+    from tightrope.specs.store import load, policy_tests
+
+    specs = load(paths)
+    scenarios, wrong = [], []
+    for place, document in policy_tests(paths):
+        try:
+            scenarios.append(read_scenario(document, place))
+        except SpecError as error:
+            wrong.append(error)
+    if wrong:
+        raise SpecsInvalidError(tuple(wrong))
+    if not scenarios:
+        raise NotFoundError(
+            "there is no PolicyTest in the specs", remedy="write one; see docs/policy.md, 'Policies have tests'"
+        )
+    return [run(scenario, rehearse(specs, scenario)) for scenario in scenarios]
+
+
+def choose(specs: Specs, names: Sequence[str]) -> tuple[Slo, ...]:
+    """Pick the SLOs that *names* mean, by service or by SLO name; all where there are no names.
+
+    Raises:
+        NotFoundError: A name means nothing; the message lists what there is.
+    """
+    if not names:
+        return specs.slos
+    chosen: list[Slo] = []
+    for name in names:
+        found = [slo for slo in specs.slos if name in (slo.service, slo.name)]
+        if not found:
+            raise NotFoundError(f"there is no service or SLO named {name!r}", remedy=_near(name, specs))
+        chosen += [slo for slo in found if slo not in chosen]
+    return tuple(chosen)
+
+
+def assess_specs(
+    specs: Specs,
+    slos: Sequence[Slo],
+    *,
+    at: int | None = None,
+    since: int | None = None,
+    incidents: Sequence[Incident] = (),
+    strict: bool = False,
+    tell: Tell | None = None,
+) -> list[Assessment]:
+    """Read the telemetry of *slos* and draw up where they stand.
+
+    Args:
+        at: The instant, nothing later visible; None is now for live sources, and the end of the data for files.
+        since: Tell of the history only what happened after this instant.
+        incidents: Known incidents.
+        strict: Refuse bad rows instead of counting them.
+        tell: Hears how far the reading is.
+    """
+    found: list[Assessment] = []
+    live = tuple(slo for slo in slos if is_live(slo))
+    for group, instant in (
+        (tuple(slo for slo in slos if slo not in live), at),
+        (live, clock.now() if at is None else at),
+    ):
+        if group:
+            found += _assess(specs, group, instant, since, incidents, strict, tell)
+    order = {slo.name: number for number, slo in enumerate(slos)}
+    return sorted(found, key=lambda one: order[one.slo.name])
+
+
+def decide_gate(
+    specs: Specs, request: GateRequest, *, incidents: Sequence[Incident] = (), strict: bool = False
+) -> tuple[Decision, list[Assessment]]:
+    """Answer whether a change may go out at ``request.asked_at``, nothing later visible.
+
+    Raises:
+        NotFoundError: No SLO and no Service document names the service.
+    """
+    from tightrope.loop.gatekeeper import ask_gate
+
+    slos = specs.of_service(request.service)
+    if not slos and request.service not in specs.services:
+        raise NotFoundError(f"there is no service named {request.service!r}", remedy=_near(request.service, specs))
+    assessments = assess_specs(specs, slos, at=request.asked_at, incidents=incidents, strict=strict)
+    return ask_gate(specs, request, assessments), assessments
+
+
+def examples_folder() -> Path:
+    """Where the recorded examples are: beside the sources in a checkout, inside the package once installed.
+
+    Raises:
+        NotFoundError: They were left out of this installation.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent.parent / "examples" / "real", package / "examples" / "real"):
+        if folder.is_dir():
+            return folder
+    raise NotFoundError(
+        "the recorded examples are not part of this installation", remedy="give their folder with --examples"
+    )
+
+
+def is_live(slo: Slo) -> bool:
+    """Whether any of the SLO's telemetry comes from a server that knows the present."""
+    indicators = [one.indicator or slo.indicator for one in slo.objectives]
+    types = set()
+    for indicator in indicators:
+        match indicator.metric if indicator is not None else None:
+            case RatioMetric() as metric:
+                types |= {
+                    one.source.type.lower()
+                    for one in (metric.total, metric.good, metric.bad, metric.raw)
+                    if one is not None
+                }
+            case ThresholdMetric() as metric:
+                types.add(metric.metric.source.type.lower())
+    return bool(types & LIVE_SOURCES)
+
+
+def now() -> int:
+    """The present instant, UTC epoch seconds."""
+    return clock.now()
+
+
+def _assess(
+    specs: Specs,
+    slos: tuple[Slo, ...],
+    at: int | None,
+    since: int | None,
+    incidents: Sequence[Incident],
+    strict: bool,
+    tell: Tell | None,
+) -> list[Assessment]:
+    from tightrope.engine import best_scanner
+    from tightrope.loop.assess import assess
+    from tightrope.telemetry.plan import Request
+    from tightrope.telemetry.usecases import read_many
+
+    begin = None
+    if at is not None and any(is_live(slo) for slo in slos):
+        longest = max(slo.window.duration.seconds for slo in slos)
+        begin = (at if since is None else since) - _READ_AHEAD * longest
+
+    def read(wanted: Sequence[tuple[Slo, Objective]]) -> Sequence[Reading]:
+        requests = [Request(slo, objective) for slo, objective in wanted]
+        return read_many(requests, since=begin, until=at, strict=strict, progress=tell)
+
+    return assess(
+        specs,
+        slos,
+        read,
+        at=at,
+        since=since,
+        incidents=incidents,
+        exclusions_known_at=at,
+        scanner=best_scanner(0),
+    )
+
+
+def _needs_a_look(policy: ErrorBudgetPolicy) -> bool:
+    """Whether a policy holds calendars or expressions, which take libraries to check."""
+    predicates = [one for state in policy.states for one in (state.enter, state.exit) if one is not None]
+    return bool(policy.freezes or policy.rules) or any(
+        isinstance(leaf, Expression) for one in predicates for leaf in leaves(one)
+    )
+
+
+def _near(name: str, specs: Specs) -> str:
+    from difflib import get_close_matches
+
+    known = sorted({slo.service for slo in specs.slos} | {slo.name for slo in specs.slos} | set(specs.services))
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are {', '.join(known[:12])}{', …' if len(known) > 12 else ''}" if known else "the specs hold no SLO"

@@ -1,0 +1,209 @@
+"""Budgets and burn rates over time, for pictures: the same maths as a statement, at many evaluations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tightrope.base.units import Duration
+from tightrope.budget.burn import allowed_share
+from tightrope.budget.windows import periods
+from tightrope.sli.coverage import Stretch
+from tightrope.sli.slices import Counts, Mask, Slices
+from tightrope.specs.model import Basis, RollingWindow, Window
+
+Floats = npt.NDArray[np.float64]
+
+
+class Series(NamedTuple):
+    """Values at evaluations, oldest first.
+
+    Attributes:
+        times: Evaluations (ends of slices), UTC epoch seconds, int64 of shape ``(k,)``.
+        values: float64 of shape ``(k,)``; 0 where nothing is known.
+        known: Whether there was a valid unit to tell it from, bool of shape ``(k,)``.
+    """
+
+    times: Counts
+    values: Floats
+    known: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Slices *begin* to *end* whose windows have one shape: rolling (*lower* None), or periods starting at *lower*."""
+
+    begin: int
+    end: int
+    lower: int | None
+    full: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ledger:
+    """Running sums over the unit slices of one objective, so that each account over time is one subtraction.
+
+    ``bad[i]`` and ``total[i]`` are the sums over the slices before slice ``i``, shape ``(n + 1,)``; ``first`` is the
+    index of the first slice of history.
+    """
+
+    units: Slices
+    target: Fraction
+    window: Window
+    basis: Basis
+    bad: Counts
+    total: Counts
+    first: int
+
+    def range(self, start: int | None = None, end: int | None = None) -> tuple[int, int]:
+        """The slices of history that end after *start* and by *end* (UTC epoch seconds), as indices, end exclusive."""
+        step, origin = self.units.step_s, self.units.start
+        low = self.first if start is None else max(self.first, (start - origin) // step)
+        high = len(self.units) if end is None else min(len(self.units), (end - origin) // step)
+        return low, max(low, high)
+
+    def remaining(self, begin: int, end: int) -> tuple[Floats, Mask]:
+        """Share of the budget left at the ends of slices *begin* to *end* (exclusive), and whether it is known."""
+        consumed, allowed = self._account(begin, end)
+        known = allowed > 0
+        return np.where(known, 1 - consumed / np.where(known, allowed, 1.0), 0.0), known
+
+    def burn(self, lookback_s: int, begin: int, end: int) -> tuple[Floats, Mask]:
+        """Burn rate over the lookback at the ends of slices *begin* to *end* (exclusive), and whether it is known."""
+        at = np.arange(begin, end, dtype=np.int64)
+        low = np.maximum(at + 1 - lookback_s // self.units.step_s, 0)
+        total = self.total[at + 1] - self.total[low]
+        ratio = (self.bad[at + 1] - self.bad[low]) / np.maximum(total, 1)
+        return ratio / float(allowed_share(self.target)), total > 0
+
+    def spent(self, start: int, end: int) -> float | None:
+        """Share of the budget spent on slices that overlap ``[start, end)``; None where the budget is not known.
+
+        The budget is the one at the end of the stretch.
+        """
+        step, origin = self.units.step_s, self.units.start
+        low = min(max(0, (start - origin) // step), len(self.units))
+        high = min(max(0, -((origin - end) // step)), len(self.units))
+        if high <= max(low, self.first):
+            return None
+        _, allowed = self._account(high - 1, high)
+        return float(self.bad[high] - self.bad[low]) / float(allowed[0]) if allowed[0] > 0 else None
+
+    def _account(self, begin: int, end: int) -> tuple[Floats, Floats]:
+        """Consumed and allowed units at the ends of slices *begin* to *end*, in counts; not before history."""
+        consumed, allowed = np.zeros(max(0, end - begin)), np.zeros(max(0, end - begin))
+        share = float(allowed_share(self.target))
+        for shape in self._shapes(begin, end):
+            at = np.arange(shape.begin, shape.end, dtype=np.int64)
+            low = at + 1 - shape.full if shape.lower is None else np.full(len(at), shape.lower, np.int64)
+            inside = np.minimum(np.maximum(low, 0), at + 1)
+            total = (self.total[at + 1] - self.total[inside]).astype(np.float64)
+            if self.basis is Basis.PROJECTED:
+                elapsed = np.clip(at + 1 - np.maximum(low, self.first), 1, shape.full)
+                total *= shape.full / elapsed
+            part = slice(shape.begin - begin, shape.end - begin)
+            consumed[part] = self.bad[at + 1] - self.bad[inside]
+            allowed[part] = total * share
+        return consumed, allowed
+
+    def _shapes(self, begin: int, end: int) -> Iterator[_Shape]:
+        if begin >= end:
+            return
+        step, origin = self.units.step_s, self.units.start
+        if isinstance(self.window, RollingWindow):
+            yield _Shape(begin, end, None, self.window.duration.seconds // step)
+            return
+        for start, stop in periods(self.window, origin + (begin + 1) * step, origin + end * step):
+            # the period of an evaluation is the one that contains its instant, the end of its slice
+            lower = -((origin - start) // step)
+            low, high = max(begin, lower - 1), min(end, -((origin - stop) // step) - 1)
+            if low < high:
+                yield _Shape(low, high, lower, (stop - origin) // step - lower)
+
+
+def ledger(units: Slices, target: Fraction, window: Window, basis: Basis, history_start: int | None = None) -> Ledger:
+    """Sum up *units* (gaps filled) for accounts over time; *history_start* None takes the first covered slice."""
+    if history_start is None:
+        first = int(np.argmax(units.covered)) if units.covered.any() else len(units)
+    else:
+        first = min(max(0, -((units.start - history_start) // units.step_s)), len(units))
+    return Ledger(units, target, window, basis, _running(units.bad), _running(units.total), first)
+
+
+def remaining_series(
+    units: Slices,
+    target: Fraction,
+    window: Window,
+    basis: Basis,
+    history_start: int | None,
+    points: int,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+) -> Series:
+    """Share of the budget left, at no more than *points* evaluations.
+
+    Each point is the worst evaluation of its stretch, so that no dip is lost; the last one is the last evaluation.
+
+    Args:
+        units: Unit slices, gaps filled.
+        points: At least 2.
+        start, end: Only evaluations after *start* and up to *end*, UTC epoch seconds.
+    """
+    account = ledger(units, target, window, basis, history_start)
+    low, high = account.range(start, end)
+    return thinned(units, low, *account.remaining(low, high), points)
+
+
+def burn_series(
+    units: Slices, target: Fraction, lookback_s: int, points: int, *, start: int | None = None, end: int | None = None
+) -> Series:
+    """Burn rate over one lookback, at no more than *points* evaluations, each the highest of its stretch."""
+    account = ledger(units, target, RollingWindow(Duration(lookback_s, "s")), Basis.OBSERVED)
+    low, high = account.range(start, end)
+    values, known = account.burn(lookback_s, low, high)
+    times, worst, told = thinned(units, low, -values, known, points)
+    return Series(times, np.abs(worst), told)
+
+
+def thinned(units: Slices, begin: int, values: Floats, known: Mask, points: int) -> Series:
+    """Keep the lowest known value of each of *points* stretches, and the last value.
+
+    Args:
+        units: Tell the time of slice *begin* and of those after it.
+        values, known: One for each slice from *begin* on.
+        points: At least 2; with as many or fewer slices all are kept.
+    """
+    count = len(values)
+    if count > points:
+        edges = np.unique(np.linspace(0, count - 1, points).astype(np.int64))
+        low = np.where(known, values, np.inf)
+        worst = [int(a) + int(np.argmin(low[a:b])) for a, b in pairwise(edges)]
+        chosen = np.array([*worst, count - 1])
+    else:
+        chosen = np.arange(count)
+    times = units.start + (begin + chosen + 1) * units.step_s
+    return Series(times.astype(np.int64), values[chosen], known[chosen])
+
+
+def silent_stretches(units: Slices, at_least: int) -> tuple[Stretch, ...]:
+    """List the stretches of at least *at_least* gaps in a row; excluded slices are no gaps."""
+    gaps = ~units.covered if units.excluded is None else ~(units.covered | units.excluded)
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], gaps.astype(np.int8), [0]))))
+    begins, ends = edges[::2], edges[1::2]
+    long = ends - begins >= at_least
+    step, origin = units.step_s, units.start
+    return tuple(
+        (origin + int(low) * step, origin + int(high) * step)
+        for low, high in zip(begins[long], ends[long], strict=True)
+    )
+
+
+def _running(values: Counts) -> Counts:
+    return np.concatenate(([0], np.cumsum(values, dtype=np.int64)))

@@ -1,0 +1,171 @@
+"""``backtest``: what a set of specs would have done over history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tightrope.base.units import percent_text, span_text, time_text
+from tightrope.cli.budget import tell_quality
+from tightrope.cli.options import Instant, output_option, spec_paths, specs_option, strict_option
+from tightrope.cli.output import progress, say, structured, table, warn
+
+if TYPE_CHECKING:
+    from tightrope.backtest.score import Score
+    from tightrope.loop.assess import Assessment
+
+_MOST = 20
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[SERVICE|SLO]...")
+@specs_option
+@output_option
+@strict_option
+@click.option("--from", "since", type=Instant(), metavar="TIME", help="Tell only what happened after this instant.")
+@click.option("--to", "until", type=Instant(), metavar="TIME", help="Nothing later is visible.")
+@click.option(
+    "--labels", metavar="CSV", help="Known incidents (start,end[,service,severity,cause,id]) to score alerts by."
+)
+@click.option(
+    "--deployments", metavar="CSV", help="Deployments (time,service[,kind,change]): which would have been stopped?"
+)
+@click.option("--report", type=click.Path(dir_okay=False), help="Write an HTML report there.")
+@click.option(
+    "--svg", type=click.Path(dir_okay=False), help="Write the burn-down with alert episodes there, of one SLO."
+)
+def backtest(
+    names: tuple[str, ...],
+    files: tuple[str, ...],
+    form: str,
+    strict: bool,
+    since: int | None,
+    until: int | None,
+    labels: str | None,
+    deployments: str | None,
+    report: str | None,
+    svg: str | None,
+) -> None:
+    """Run specs over history: alert episodes, policy states, and what the gate would have stopped."""
+    from tightrope.app import assess_specs, choose, load_specs, now
+    from tightrope.backtest.labels import read_deployments, read_incidents
+    from tightrope.loop.documents import backtest_document
+    from tightrope.loop.witness import scores_of, stopped_of
+
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError(f"--from {time_text(since)} is not before --to {time_text(until)}.")
+    specs = load_specs(spec_paths(files))
+    incidents = read_incidents(labels) if labels else ()
+    deployed = read_deployments(deployments) if deployments else ()
+    with progress() as tell:
+        found = assess_specs(
+            specs, choose(specs, names), at=until, since=since, incidents=incidents, strict=strict, tell=tell
+        )
+    scores = [scores_of(one) if labels else None for one in found]
+    stopped = [stopped_of(one, deployed) if deployments else None for one in found]
+    if form != "table":
+        rows = zip(found, scores, stopped, strict=True)
+        structured([backtest_document(*row) for row in rows], form)
+    else:
+        for one, score in zip(found, scores, strict=True):
+            _show(one, score)
+        for one, refused in zip(found, stopped, strict=True):
+            if refused:
+                say(f"{one.title}: {len(refused)} deployments would have been stopped", bold=True)
+                for deployment, state in refused[:_MOST]:
+                    say(f"  {time_text(deployment.at)}  {deployment.kind}  {deployment.change}  in {state}")
+    tell_quality(found)
+    if report:
+        from tightrope.web.report import backtest_report
+
+        write_report(report, backtest_report(found, scores=scores, stopped=stopped, generated_at=now()))
+    if svg:
+        from tightrope.web.report import svg_report
+
+        if len(found) != 1:
+            raise click.UsageError(f"--svg draws one objective, not {len(found)}; name it.")
+        write_report(svg, svg_report(found[0], stopped=stopped[0]))
+
+
+def write_report(path: str, text: str) -> None:
+    """Write a report, making its folder; raises `UsageError` where it cannot be written."""
+    from tightrope.base.errors import UsageError
+
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    warn(f"wrote {path}")
+
+
+def _show(one: Assessment, scores: dict[str, Score] | None) -> None:
+    history = one.history
+    if history.evaluated is None:
+        say(f"{one.title}: nothing was measured", bold=True)
+        return
+    first, last = history.evaluated
+    say(f"{one.title}  {one.slo.service}, {time_text(first)} to {time_text(last)}", bold=True)
+    worst = 1 - history.worst_consumed.value
+    when = f" at {time_text(history.worst_consumed.at)}" if history.worst_consumed.at is not None else ""
+    say(f"  worst budget left  {percent_text(worst)}{when}")
+    total = sum(history.state_s.values()) or 1
+    say(
+        "  time in states     "
+        + ", ".join(
+            f"{name} {span_text(seconds)} ({percent_text(seconds / total, 0)})"
+            for name, seconds in history.state_s.items()
+        )
+    )
+    if history.stale_s:
+        say(f"  without data       {span_text(history.stale_s)}")
+    counts: dict[str, int] = {}
+    for episode in history.episodes:
+        counts[episode.condition] = counts.get(episode.condition, 0) + 1
+    say("  alerts             " + (", ".join(f"{name} {count}×" for name, count in counts.items()) or "none"))
+    if scores:
+        say("")
+        header = [
+            "",
+            "alerts",
+            "useful",
+            "needless",
+            "incidents",
+            "missed",
+            "precision",
+            "recall",
+            "detects in",
+            "resets in",
+        ]
+        rows = [[name, *_cells(score)] for name, score in scores.items()]
+        for line in table(rows, right=range(1, 10), header=header):
+            say(f"    {line}")
+        say("")
+    for transition in history.transitions[-_MOST:]:
+        say(f"  {time_text(transition.at)}  {transition.before} → {transition.after}: {transition.reason}")
+    if len(history.transitions) > _MOST:
+        say(f"  … and {len(history.transitions) - _MOST} earlier transitions (-o json lists all)", dim=True)
+    say("")
+
+
+def _cells(score: Score) -> Sequence[str]:
+    def share(value: float | None) -> str:
+        return "–" if value is None else percent_text(value, 0)
+
+    def span(value: float | None) -> str:
+        return "–" if value is None else span_text(value)
+
+    return [
+        str(score.episodes),
+        str(score.useful),
+        str(score.needless),
+        str(score.incidents),
+        str(score.missed),
+        share(score.precision),
+        share(score.recall),
+        span(score.detect_s),
+        span(score.reset_s),
+    ]

@@ -1,0 +1,259 @@
+"""``status`` and ``explain``: where the budget stands, why, and what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import click
+
+from tightrope.base.units import duration_text, percent_text, span_text, time_text
+from tightrope.cli.options import at_option, incidents_option, output_option, spec_paths, specs_option, strict_option
+from tightrope.cli.output import budget_bar, progress, say, structured, table, warn
+
+if TYPE_CHECKING:
+    from tightrope.loop.assess import Assessment
+
+_FEW = 12
+_COLOURS = {"x": "red", "!": "yellow", "?": "bright_black", "ok": "green"}
+_FLOW_COLOURS = {"S": "red", "G": "yellow", "F": "green"}
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[SERVICE|SLO]...")
+@specs_option
+@at_option
+@output_option
+@incidents_option
+@strict_option
+@click.option(
+    "--basis", type=click.Choice(["observed", "projected"]), help="Which budget to show. Default: the policy's."
+)
+@click.option("--all", "everything", is_flag=True, help="Show also the services that are fine.")
+def status(
+    names: tuple[str, ...],
+    files: tuple[str, ...],
+    at: int | None,
+    form: str,
+    incidents: str | None,
+    strict: bool,
+    basis: str | None,
+    everything: bool,
+) -> None:
+    """Show where every objective stands: budget left, burn, alerts, flow.
+
+    Without --at, files are shown as of the end of their data, and servers as of now.
+    """
+    from tightrope.app import assess_specs, choose, load_specs
+    from tightrope.backtest.labels import read_incidents
+    from tightrope.loop.documents import status_document
+    from tightrope.specs.model import Basis
+
+    specs = load_specs(spec_paths(files))
+    known = read_incidents(incidents) if incidents else ()
+    with progress() as tell:
+        found = assess_specs(specs, choose(specs, names), at=at, incidents=known, strict=strict, tell=tell)
+    chosen = Basis(basis) if basis else None
+    if form != "table":
+        structured([status_document(one, chosen) for one in found], form)
+        return
+    show_status(found, everything=everything or bool(names) or len(found) <= _FEW)
+    tell_quality(found)
+
+
+def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
+    """Print the fleet sentence and one line an objective, attention first."""
+    from tightrope.budget.words import fleet_sentence, flow_word, standing_word
+    from tightrope.loop.standing import by_service, standing_of, tightest
+
+    if not found:
+        say("There is no SLO in the specs. `tightrope init` writes one.")
+        return
+    worst = [tightest(group) for group in by_service(found).values()]
+    newest = max(one.statement.at for one in found)
+    say(fleet_sentence([standing_of(one, one.statement.at) for one in worst], newest), bold=True)
+    say()
+    rows, fine, order = [], 0, {"x": 0, "!": 1, "?": 2, "ok": 3}
+    lines = sorted(
+        ((standing_word(standing_of(one, one.statement.at), one.statement.at)[1], one) for one in found),
+        key=lambda pair: order[pair[0]],
+    )
+    for letter, one in lines:
+        if letter == "ok" and not everything:
+            fine += 1
+            continue
+        standing = standing_of(one, one.statement.at)
+        _, flow = flow_word(standing.flow, standing.ship)
+        remaining = one.budget.remaining_ratio
+        rows.append(
+            [
+                click.style(f"{letter:>2}", fg=_COLOURS[letter]),
+                click.style(flow, fg=_FLOW_COLOURS[flow]) if one.watched else " ",
+                one.slo.service,
+                one.title if one.title != one.slo.service else "",
+                target_text(one.objective.target),
+                budget_bar(None if standing.remaining is None else float(standing.remaining)),
+                "no data" if remaining is None else percent_text(remaining),
+                _left(one),
+                _burn(one, 3600),
+                _burn(one, 6 * 3600),
+                _outlook(one),
+            ]
+        )
+    header = ["", "", "service", "slo", "target", "budget left", "", "", "1h", "6h", "outlook"]
+    for line in table(rows, right=(6, 7, 8, 9), header=header):
+        say(line)
+    services = len({one.slo.service for one in found})
+    as_of = {one.statement.at for one in found}
+    when = f"as of {time_text(newest)}" if len(as_of) == 1 else "each as of the end of its data (-o json tells)"
+    tail = f"{fine} more are fine (--all). " if fine else ""
+    say()
+    say(f"{tail}{services} service{'s' if services != 1 else ''}, {when}", dim=True)
+
+
+def tell_quality(found: Sequence[Assessment]) -> None:
+    """Say on stderr what was wrong with the rows; never silently dropped."""
+    told: set[tuple[object, ...]] = set()
+    for one in found:
+        quality = one.quality
+        key = (quality.bad_rows, quality.examples)
+        if quality.bad_rows and key not in told:
+            told.add(key)
+            named = ", ".join(f"line {row.line} ({row.why})" for row in quality.examples[:3])
+            more = ", …" if quality.bad_rows > 3 else ""
+            source = quality.examples[0].source if quality.examples else one.slo.name
+            warn(f"warning: {source}: {quality.bad_rows:,} of {quality.rows:,} rows could not be used: {named}{more}")
+
+
+def target_text(target: Fraction) -> str:
+    """Write an objective for a person: ``99.95 %``."""
+    return f"{float(target * 100):.6g} %"
+
+
+def _left(one: Assessment) -> str:
+    from tightrope.budget.words import amount_text
+
+    if one.budget.remaining_ratio is None:
+        return ""
+    return amount_text(one.budget.allowed - one.budget.consumed, one.statement.unit_s)
+
+
+def _burn(one: Assessment, lookback_s: int) -> str:
+    from tightrope.budget.words import burn_text
+
+    burn = next((burn for burn in one.statement.burns if burn.lookback_s == lookback_s), None)
+    return burn_text(None if burn is None or burn.no_traffic else burn.rate)
+
+
+def _outlook(one: Assessment) -> str:
+    from tightrope.budget.words import outlook_text
+    from tightrope.loop.standing import standing_of
+
+    now = one.statement.at
+    standing = standing_of(one, now)
+    firing = [condition.severity for condition in one.firing]
+    text = outlook_text(standing.coming, standing.coming_at, now)
+    if standing.holds_features:
+        text = f"features wait, {text}"
+    return f"{firing[0]} firing, {text}" if firing and one.watched else text
+
+
+@click.command()
+@click.argument("name", metavar="SERVICE|SLO|TRnnn")
+@specs_option
+@at_option
+@output_option
+@incidents_option
+@strict_option
+def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incidents: str | None, strict: bool) -> None:
+    """Say why SERVICE (or SLO) is in its state: since when, what would change it, and when.
+
+    With a code such as TR012, explain that finding of `tightrope validate`.
+    """
+    if name[:2].upper() == "TR" and name[2:].isdigit():
+        from tightrope.app import explain_finding
+
+        say(explain_finding(name.upper()))
+        return
+    from tightrope.app import assess_specs, choose, decide_gate, load_specs
+    from tightrope.backtest.labels import read_incidents
+    from tightrope.loop.documents import explain_document
+    from tightrope.policy.decision import GateRequest
+    from tightrope.policy.rendering import decision_lines
+
+    specs = load_specs(spec_paths(files))
+    known = read_incidents(incidents) if incidents else ()
+    with progress() as tell:
+        found = assess_specs(specs, choose(specs, (name,)), at=at, incidents=known, strict=strict, tell=tell)
+    service = found[0].slo.service
+    when = max(one.statement.at for one in found)
+    decision, _ = decide_gate(specs, GateRequest(service, when), incidents=known, strict=strict)
+    if form != "table":
+        structured(explain_document(decision, found), form)
+        return
+    from tightrope.cli.policy import painted
+
+    for line in decision_lines(decision, style=painted):
+        say(line)
+    say()
+    rows = [[reason.rule, reason.measured, reason.bound, reason.outcome] for reason in decision.reasons]
+    for line in table(rows, header=["rule", "measured", "bound", ""]):
+        say(line)
+    if decision.would_change:
+        say()
+        say("What would change it", bold=True)
+        for sentence in decision.would_change:
+            say(f"  {sentence}")
+    for one in found:
+        _explain_objective(one)
+    tell_quality(found)
+
+
+def _explain_objective(one: Assessment) -> None:
+    from tightrope.budget.words import amount_text, budget_text
+
+    statement = one.statement
+    say()
+    say(f"{one.title}  {target_text(one.objective.target)} over {one.slo.window.duration}, {one.slo.method}", bold=True)
+    say(f"  budget    {budget_text(one.budget, statement.unit_s)} ({one.plan.basis} basis)")
+    if one.budget.remaining_ratio is not None:
+        say(
+            f"  spent     {amount_text(one.budget.consumed, statement.unit_s)} of "
+            f"{amount_text(one.budget.allowed, statement.unit_s)} allowed"
+        )
+    say(f"  measured  {percent_text(statement.coverage)} of the window, to {time_text(statement.at)}")
+    if statement.interval is not None and statement.coverage < 1:
+        low, high = statement.interval
+        say(f"            had the gaps been all good or all bad: {percent_text(low)} to {percent_text(high)} spent")
+    burns = "  ".join(f"{duration_text(burn.lookback_s)} {_burn(one, burn.lookback_s)}" for burn in statement.burns)
+    say(f"  burn      {burns}")
+    for condition in one.plan.conditions:
+        state = click.style("firing", fg="red") if condition in one.firing else "quiet"
+        lookbacks = " and ".join(duration_text(lookback) for lookback in condition.lookbacks_s)
+        unit = (
+            f"{float(condition.threshold):.4g}×" if condition.kind != "consumed" else percent_text(condition.threshold)
+        )
+        say(f"  alert     {condition.name}: {state} (needs {unit} over {lookbacks})")
+    for transition in one.history.transitions[-5:]:
+        say(f"  {time_text(transition.at)}  {transition.before} → {transition.after}: {transition.reason}")
+    costs = incident_costs(one)
+    for incident_id, share in costs[:5]:
+        say(f"  incident  {incident_id} took {percent_text(share)} of the budget")
+    if one.history.since is not None:
+        say(f"  since     {time_text(one.history.since)}, {span_text(statement.at - one.history.since)}")
+
+
+def incident_costs(one: Assessment) -> list[tuple[str, float]]:
+    """What each known incident in the window spent of the budget, the dearest first."""
+    statement = one.statement
+    if not one.budget.allowed:
+        return []
+    found = []
+    for incident in one.incidents:
+        part = one.units.between(max(incident.start, statement.window_start), min(incident.end, statement.at))
+        bad = int(part.bad.sum()) / one.units.scale
+        if bad:
+            name = incident.id or f"{incident.severity or 'incident'} of {time_text(incident.start)}"
+            found.append((name, bad / float(one.budget.allowed)))
+    return sorted(found, key=lambda pair: -pair[1])

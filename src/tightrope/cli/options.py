@@ -1,0 +1,89 @@
+"""Options that many commands share, with the same words and the same meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tightrope.base.units import parse_time
+from tightrope.cli.output import FORMATS
+
+
+class Instant(click.ParamType[int]):
+    """An instant: ISO 8601 (UTC unless it says), epoch seconds, or ``now``."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it as UTC epoch seconds."""
+        from tightrope.base.errors import UsageError
+
+        if isinstance(value, int):
+            return value
+        if value == "now":
+            from tightrope.app import now
+
+            return now()
+        try:
+            return parse_time(value)
+        except UsageError as error:
+            self.fail(f"{error.message}; {error.remedy}", param, ctx)
+
+
+def specs_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``-f``: where the specs are."""
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        metavar="PATH",
+        help="Spec file or directory; may be repeated. Default: slo/ or tightrope/ in this directory.",
+    )(command)
+
+
+def at_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--at``: the instant asked about."""
+    return click.option(
+        "--at",
+        type=Instant(),
+        metavar="TIME",
+        help="As of this instant, nothing later visible. ISO 8601 or epoch seconds.",
+    )(command)
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``-o``: table for people, JSON or YAML for machines."""
+    return click.option(
+        "-o", "--output", "form", type=FORMATS, default="table", show_default=True, help="How to print."
+    )(command)
+
+
+def incidents_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--incidents``: what is known to have happened."""
+    return click.option(
+        "--incidents",
+        metavar="CSV",
+        help="Known incidents: a CSV with start, end and if known service, severity, cause, id.",
+    )(command)
+
+
+def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--strict``: refuse bad rows."""
+    return click.option("--strict", is_flag=True, help="Refuse telemetry with bad rows instead of counting them.")(
+        command
+    )
+
+
+def spec_paths(files: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths that ``-f`` gave, or the directories where specs usually are."""
+    if files:
+        return files
+    from pathlib import Path
+
+    found = tuple(name for name in ("slo", "tightrope") if Path(name).is_dir())
+    if not found:
+        raise click.UsageError("There are no specs: give -f PATH, or write a starter with `tightrope init`.")
+    return found

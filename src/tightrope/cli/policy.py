@@ -1,0 +1,142 @@
+"""``gate`` and ``policy test``: may this change go out, and does the policy do what was meant."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from tightrope.base.errors import SourceUnreachableError
+from tightrope.cli.options import at_option, incidents_option, output_option, spec_paths, specs_option, strict_option
+from tightrope.cli.output import say, structured, warn
+from tightrope.specs.model import ChangeKind
+
+
+@click.command()
+@click.argument("service")
+@specs_option
+@at_option
+@output_option
+@incidents_option
+@strict_option
+@click.option("--kind", type=click.Choice([str(kind) for kind in ChangeKind]), help="What the change is for.")
+@click.option("--message", multiple=True, help="Commit message to derive the kind from; once for each commit.")
+@click.option("--label", multiple=True, help="Label of the change to derive the kind from.")
+@click.option("--change", default="", help="Commit, tag or release that asks.")
+@click.option("--title", default="", help="What it is, for people.")
+@click.option("--env", "environment", default="production", show_default=True, help="Where it goes.")
+@click.option("--as", "asked_by", default="", help="Who asks.")
+@click.option("--wait", "hold", is_flag=True, help="Hold until the answer is go or stop.")
+@click.option("--timeout", default="1h", show_default=True, help="With --wait: for how long at most.")
+@click.option(
+    "--on-unavailable",
+    type=click.Choice(["block", "allow"]),
+    default="block",
+    show_default=True,
+    help="When telemetry cannot be reached: block exits 5, allow exits 0 with a warning.",
+)
+@click.pass_context
+def gate(
+    ctx: click.Context,
+    service: str,
+    files: tuple[str, ...],
+    at: int | None,
+    form: str,
+    incidents: str | None,
+    strict: bool,
+    kind: str | None,
+    message: tuple[str, ...],
+    label: tuple[str, ...],
+    change: str,
+    title: str,
+    environment: str,
+    asked_by: str,
+    hold: bool,
+    timeout: str,
+    on_unavailable: str,
+) -> None:
+    """Ask whether a change to SERVICE may go out: exit 0 go, 3 stop, 4 wait, 5 telemetry out of reach."""
+    from tightrope.app import decide_gate, load_specs, now
+    from tightrope.backtest.labels import read_incidents
+    from tightrope.base.units import parse_duration
+    from tightrope.policy.change_kinds import kind_of_release
+    from tightrope.policy.decision import GateRequest, Verdict
+    from tightrope.policy.rendering import decision_document, decision_lines, exit_code
+
+    specs = load_specs(spec_paths(files))
+    known = read_incidents(incidents) if incidents else ()
+    if kind:
+        what, found_in = ChangeKind(kind), "given"
+    elif message or label:
+        told = kind_of_release(message, label)
+        what, found_in = told.kind, told.source
+    else:
+        what, found_in = ChangeKind.FEATURE, "default"
+    deadline = now() + parse_duration(timeout).seconds
+    while True:
+        request = GateRequest(
+            service, now() if at is None else at, environment, what, found_in, change, title, asked_by
+        )
+        try:
+            decision, _ = decide_gate(specs, request, incidents=known, strict=strict)
+        except SourceUnreachableError as error:
+            if hold and at is None and now() < deadline:
+                warn(f"waiting: {error.message}")
+                time.sleep(15)
+                continue
+            if on_unavailable == "allow":
+                warn(f"warning: the gate could not be asked: {error.message}; going on, as --on-unavailable allow says")
+                ctx.exit(0)
+            click.echo(f"error: the gate could not be asked: {error.message}", err=True)
+            if error.remedy:
+                click.echo(f"  = help: {error.remedy}", err=True)
+            ctx.exit(5)
+        if not (hold and at is None and decision.verdict is Verdict.WAIT and now() < deadline):
+            break
+        warn(f"waiting: {decision.summary}")
+        time.sleep(15)
+    if form == "table":
+        for line in decision_lines(decision, style=painted):
+            say(line)
+    else:
+        structured(decision_document(decision), form)
+    for reason in decision.reasons:
+        if reason.outcome == "warn":
+            warn(f"warning: {reason.says}")
+    ctx.exit(exit_code(decision))
+
+
+def painted(text: str, role: str) -> str:
+    """Colour a part of a decision by its role."""
+    colours = {"go": "green", "stop": "red", "wait": "blue", "exempt": "cyan", "label": "bright_black"}
+    return (
+        click.style(text, fg=colours[role], bold=role in ("go", "stop", "wait", "exempt")) if role in colours else text
+    )
+
+
+@click.group()
+def policy() -> None:
+    """Work on error budget policies."""
+
+
+@policy.command("test")
+@click.argument("paths", nargs=-1)
+@specs_option
+@output_option
+def policy_test(paths: tuple[str, ...], files: tuple[str, ...], form: str) -> None:
+    """Run the PolicyTest scenarios in PATHS; exit 0 if all hold, 3 if one does not."""
+    from tightrope.app import run_policy_tests
+
+    results = run_policy_tests(spec_paths((*paths, *files)))
+    failed = [one for one in results if one.failures]
+    if form == "table":
+        for one in results:
+            mark = click.style("ok", fg="green") if not one.failures else click.style("x ", fg="red")
+            say(f"{mark}  {one.name}  ({one.checks} check{'s' if one.checks != 1 else ''})")
+            for failure in one.failures:
+                say(f"      {failure}")
+        say(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    else:
+        structured([{"name": one.name, "checks": one.checks, "failures": list(one.failures)} for one in results], form)
+    if failed:
+        raise click.exceptions.Exit(3)

@@ -1,0 +1,47 @@
+"""Rehearsal: play a scenario through the same engine and gate that decide for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tightrope.backtest.scenario import Scenario, Situation
+from tightrope.base.errors import NotFoundError
+from tightrope.loop.assess import assess
+from tightrope.loop.gatekeeper import ask_gate
+from tightrope.policy.decision import GateRequest
+from tightrope.policy.states import named
+from tightrope.specs.defaults import DEFAULT_POLICY
+from tightrope.specs.model import ChangeKind, Objective, Slo, Specs
+from tightrope.telemetry.reading import Reading
+
+
+def rehearse(specs: Specs, scenario: Scenario) -> Callable[[Scenario, int, Sequence[ChangeKind]], Situation]:
+    """Make the function that tells a scenario's situation at an instant.
+
+    Raises:
+        NotFoundError: The scenario's policy is not among the specs.
+    """
+    policies = {policy.name: policy for policy in (DEFAULT_POLICY, *specs.policies)}
+    if scenario.policy not in policies:
+        raise NotFoundError(
+            f"the test {scenario.name!r} names the policy {scenario.policy!r}, which is not there",
+            remedy=f"policies are {', '.join(policies)}",
+        )
+    policy = policies[scenario.policy]
+    world = replace(
+        specs, slos=(scenario.slo,), policies=(replace(policy, services=frozenset()),), silver_bullets=scenario.bullets
+    )
+
+    def situation(scene: Scenario, at: int, kinds: Sequence[ChangeKind]) -> Situation:
+        def read(wanted: Sequence[tuple[Slo, Objective]]) -> list[Reading]:
+            return [Reading(scene.slices.between(scene.slices.start, at)) for _ in wanted]
+
+        found = assess(world, world.slos, read, at=at, incidents=scene.incidents)
+        state = named(policy, found[0].history.final_state)
+        verdicts = {
+            kind: str(ask_gate(world, GateRequest(scene.slo.service, at, kind=kind), found).verdict) for kind in kinds
+        }
+        return state.name, str(state.flow), verdicts
+
+    return situation

@@ -1,0 +1,51 @@
+"""How a service stands, from the assessments of its objectives: what sentences and fleet tables are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tightrope.budget.words import Standing
+from tightrope.loop.assess import Assessment, forecast_of
+from tightrope.policy.states import named
+from tightrope.specs.model import ChangeKind
+
+
+def standing_of(assessment: Assessment, now: int) -> Standing:
+    """How one objective stands at *now*, which may be later than its telemetry."""
+    statement, state = assessment.statement, named(assessment.policy, assessment.history.final_state)
+    forecast = forecast_of(assessment)
+    age = None if statement.last_covered is None else max(0, now - statement.last_covered)
+    return Standing(
+        service=assessment.slo.service,
+        budget=assessment.budget,
+        unit_s=statement.unit_s,
+        flow=state.flow,
+        ship=state.ship,
+        stale=age is None or age >= assessment.slo.stale_after * assessment.units.step_s,
+        age_s=age,
+        coming=forecast.what if forecast is not None else None,
+        coming_at=forecast.at if forecast is not None else None,
+        holds_features=ChangeKind.FEATURE not in state.allows,
+    )
+
+
+def tightest(assessments: Sequence[Assessment]) -> Assessment:
+    """The objective of one service that decides: the strictest state, then the least budget left."""
+    policy = assessments[0].policy
+    order = [state.name for state in policy.states]
+
+    def key(one: Assessment) -> tuple[int, Fraction]:
+        remaining = one.budget.remaining_ratio
+        state = one.history.final_state
+        return -order.index(state) if state in order else 0, Fraction(2) if remaining is None else remaining
+
+    return min((one for one in assessments if one.watched), key=key, default=assessments[0])
+
+
+def by_service(assessments: Sequence[Assessment]) -> dict[str, list[Assessment]]:
+    """Assessments by service, in order."""
+    found: dict[str, list[Assessment]] = {}
+    for one in assessments:
+        found.setdefault(one.slo.service, []).append(one)
+    return found

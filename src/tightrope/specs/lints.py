@@ -1,0 +1,281 @@
+"""What a spec says correctly but hardly means: warnings, each with the reason and the better wording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import product
+
+from tightrope.base.units import HOUR_S, MINUTE_S, Duration, duration_text
+from tightrope.specs.model import (
+    AlertFiring,
+    AllOf,
+    AnyOf,
+    BurnRateIs,
+    Comparison,
+    Condition,
+    ConditionKind,
+    ErrorBudgetPolicy,
+    Expression,
+    IncidentOpen,
+    Not,
+    PolicyState,
+    Predicate,
+    RemainingIs,
+    Slo,
+)
+from tightrope.specs.positions import Report
+from tightrope.specs.shapes import Table, percent_text
+
+_STRICTEST_S = MINUTE_S
+_COMBINATIONS_MAX = 20_000
+
+
+def lint_slo(spec: Table, report: Report) -> None:
+    """Look at an SLO as written, also when other parts of it are wrong."""
+    window = next(iter(spec.tables("timeWindow")), None)
+    duration = window.get("duration", Duration) if window else None
+    if window is not None and duration is not None and (duration.unit == "m" or duration.seconds < HOUR_S):
+        month = duration.unit == "m" and duration.count <= 12
+        report.add(
+            "TR033",
+            f"a time window of {duration} is {duration.count} minute{'s' if duration.count != 1 else ''}",
+            window.at("duration"),
+            path=window.path("duration"),
+            note="m is minutes, M is months" if month else "very short",
+            remedy=f"write {duration.count}M for {_months(duration.count)}" if month else "take a window of days, such as 28d",
+        )
+        duration = None  # what follows from so short a window is not worth saying
+    for item in spec.tables("objectives"):
+        _lint_target(item, duration, report)
+        if spec.text("budgetingMethod") == "Timeslices" and item.given("compositeWeight"):
+            report.add(
+                "TR038",
+                "compositeWeight has no effect in a Timeslices composite",
+                item.at("compositeWeight"),
+                path=item.path("compositeWeight"),
+                note="ignored",
+                remedy="remove it; a slice is bad when it is bad for any member",
+            )
+
+
+def lint_condition(spec: Table, report: Report) -> None:
+    """Look at an AlertCondition as written."""
+    table = spec.get("condition", Table)
+    if table is not None and table.text("op") in ("lte", "lt"):
+        better = "gte" if table.text("op") == "lte" else "gt"
+        report.add(
+            "TR032",
+            f"op: {table.text('op')} on a burn rate fires when all is well",
+            table.at("op"),
+            path=table.path("op"),
+            note="true nearly always",
+            remedy=f"write `op: {better}`",
+        )
+
+
+def lint_conditions(slo: Slo, conditions: Iterable[tuple[Condition, Table]], report: Report) -> None:
+    """Hold the alert conditions of an SLO against its targets and its window."""
+    lowest = min(slo.objectives, key=lambda objective: objective.target).target
+    window_s = slo.window.duration.seconds
+    for condition, table in conditions:
+        path = next(
+            (table.path(name) for name in ("threshold", "factor", "budget", "share") if table.given(name)), table.spot.path
+        )
+        needed = condition.threshold * (1 - lowest)
+        rising = condition.op in (Comparison.GTE, Comparison.GT)
+        beyond = needed > 1 or (needed == 1 and condition.op is Comparison.GT)
+        if condition.kind is not ConditionKind.CONSUMED and rising and beyond and lowest > 0:
+            factor = f"{float(condition.threshold):.4g}x"
+            report.add(
+                "TR031",
+                f"{condition.name} can never fire: {factor} needs an error ratio of {percent_text(needed)} "
+                f"at target {percent_text(lowest)} of {slo.name}",
+                condition.place,
+                path=path,
+                note="the error ratio ends at 100 %",
+                remedy=f"take a burn rate below {float(1 / (1 - lowest)):.4g}, or a higher target",
+            )
+        for lookback_s in condition.lookbacks_s:
+            if lookback_s > window_s:
+                report.add(
+                    "TR037",
+                    f"{condition.name} looks back {duration_text(lookback_s)}, longer than the window of "
+                    f"{slo.name} ({slo.window.duration})",
+                    condition.place,
+                    path=path,
+                    remedy=f"look back {slo.window.duration} at most",
+                )
+            if slo.step_s is not None and lookback_s < slo.step_s:
+                report.add(
+                    "TR036",
+                    f"{condition.name} looks back {duration_text(lookback_s)}, but {slo.name} has one slice in "
+                    f"{duration_text(slo.step_s)}",
+                    condition.place,
+                    path=path,
+                    remedy=f"look back {duration_text(slo.step_s)} or longer",
+                )
+
+
+def lint_resolution(slo: Slo, spec: Table, report: Report) -> None:
+    """Hold the window and the time slices of an SLO against its declared resolution."""
+    if slo.step_s is None:
+        return
+    window = next(iter(spec.tables("timeWindow")), None)
+    spans = [(window, "duration")] if window else []
+    spans += [(item, "timeSliceWindow") for item in spec.tables("objectives")]
+    for table, name in spans:
+        duration = table.get(name, Duration)
+        if duration is not None and duration.seconds < slo.step_s:
+            report.add(
+                "TR036",
+                f"{name} {duration} is shorter than the resolution of {duration_text(slo.step_s)}",
+                table.at(name),
+                path=table.path(name),
+                remedy=f"write {duration_text(slo.step_s)} or more, or a finer tightrope.dev/resolution",
+            )
+
+
+def lint_policy(policy: ErrorBudgetPolicy, states: tuple[Table, ...], report: Report) -> None:
+    """Find states that flap, that are never entered, or never left."""
+    for state, table in zip(policy.states, states, strict=False):
+        said = _contradiction(state)
+        if said:
+            report.add(
+                "TR040",
+                f"state {state.name} {said}",
+                table.at("exit"),
+                path=table.path("exit"),
+                remedy="let exit begin where enter no longer holds, with a gap between both bounds",
+            )
+
+
+def _lint_target(item: Table, window: Duration | None, report: Report) -> None:
+    name = "target" if item.given("target") else "targetPercent"
+    number = item.get(name, Fraction)
+    if number is None:
+        return
+    target = number if name == "target" else number / 100
+    if target == 0:
+        report.add(
+            "TR034",
+            f"{name} 0 cannot be missed, so no alert is possible",
+            item.at(name),
+            path=item.path(name),
+            note="every unit may fail",
+            remedy="write a target above 0",
+        )
+    elif window is not None and (1 - target) * window.seconds < _STRICTEST_S:
+        outage_s = float((1 - target) * window.seconds)
+        report.add(
+            "TR035",
+            f"target {percent_text(target)} allows {outage_s:.3g} s of outage in {window}",
+            item.at(name),
+            path=item.path(name),
+            note="no alert can defend this",
+            remedy=f"write at most {float(int((1 - Fraction(_STRICTEST_S, window.seconds)) * 10**6)) / 10**6:.6g}, "
+            "or take a longer window",
+        )
+
+
+def _months(count: int) -> str:
+    return "a month" if count == 1 else f"{count} months"
+
+
+# --- contradictions between enter and exit: every condition is constant between its bounds, so a few points say all ----
+
+
+def _contradiction(state: PolicyState) -> str:
+    if state.enter is None or state.exit is None:
+        return ""
+    leaves = [*_leaves(state.enter), *_leaves(state.exit)]
+    if any(isinstance(leaf, Expression) for leaf in leaves):
+        return ""
+    axes = _axes(leaves)
+    points = 1
+    for values in axes.values():
+        points *= len(values)
+    if points > _COMBINATIONS_MAX:
+        return ""
+    entered = left = both = False
+    for values in product(*axes.values()):
+        facts = dict(zip(axes, values, strict=True))
+        enters, exits = _holds(state.enter, facts), _holds(state.exit, facts)
+        entered, left, both = entered or enters, left or exits, both or (enters and exits)
+    if not entered:
+        return "can never be entered"
+    if not left:
+        return "can never be left"
+    return "has an exit that holds while its enter still holds, so it flaps" if both else ""
+
+
+_Axis = tuple[str, int | frozenset[str]]
+
+
+def _leaves(predicate: Predicate) -> list[Predicate]:
+    if isinstance(predicate, AllOf | AnyOf):
+        return [leaf for part in predicate.parts for leaf in _leaves(part)]
+    return _leaves(predicate.part) if isinstance(predicate, Not) else [predicate]
+
+
+def _axes(leaves: list[Predicate]) -> dict[_Axis, tuple[Fraction, ...]]:
+    """Values worth trying for each thing that is measured: at, below and above every bound, as far as they can occur."""
+    bounds: dict[_Axis, set[Fraction]] = {}
+    for leaf in leaves:
+        if isinstance(leaf, RemainingIs | BurnRateIs):
+            bounds.setdefault(_axis(leaf), set()).add(leaf.bound)
+        elif isinstance(leaf, IncidentOpen | AlertFiring):
+            for severity in leaf.severities or {""}:
+                bounds.setdefault((_axis(leaf)[0], frozenset({severity})), set())
+    axes: dict[_Axis, tuple[Fraction, ...]] = {}
+    for axis, found in bounds.items():
+        if isinstance(axis[1], frozenset):
+            axes[axis] = (Fraction(0), Fraction(1))
+            continue
+        ordered = sorted(found)
+        between = [(a + b) / 2 for a, b in zip(ordered, ordered[1:], strict=False)]
+        tried = {*ordered, *between, ordered[0] - 1, ordered[-1] + 1, Fraction(1), Fraction(0)}
+        axes[axis] = tuple(
+            value for value in tried if (value <= 1 if axis[0] == "remaining" else value >= 0)
+        )
+    return axes
+
+
+def _axis(leaf: Predicate) -> _Axis:
+    match leaf:
+        case RemainingIs():
+            return ("remaining", 0)
+        case BurnRateIs():
+            return ("burn", leaf.lookback_s)
+        case IncidentOpen():
+            return ("incident", leaf.severities)
+        case AlertFiring():
+            return ("alert", leaf.severities)
+        case _:
+            return ("", 0)
+
+
+def _holds(predicate: Predicate, facts: dict[_Axis, Fraction]) -> bool:
+    match predicate:
+        case AllOf():
+            return all(_holds(part, facts) for part in predicate.parts)
+        case AnyOf():
+            return any(_holds(part, facts) for part in predicate.parts)
+        case Not():
+            return not _holds(predicate.part, facts)
+        case RemainingIs() | BurnRateIs():
+            measured, bound = facts[_axis(predicate)], predicate.bound
+            return {
+                Comparison.LT: measured < bound,
+                Comparison.LTE: measured <= bound,
+                Comparison.GT: measured > bound,
+                Comparison.GTE: measured >= bound,
+            }[predicate.op]
+        case _:
+            # No severity means any of them, also those that other parts of the condition name.
+            kind, severities = _axis(predicate)
+            return any(
+                value == 1 and (not severities or axis[1] <= severities)
+                for axis, value in facts.items()
+                if axis[0] == kind and isinstance(axis[1], frozenset) and isinstance(severities, frozenset)
+            )

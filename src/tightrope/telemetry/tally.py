@@ -1,0 +1,605 @@
+"""From rows to sums per slice: rows come in batches, are read once for all questions, and are forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from tightrope.base.errors import DataError
+from tightrope.base.units import time_text
+from tightrope.sli.slices import MILLIONTH, Counts, Mask
+from tightrope.specs.model import Comparison
+from tightrope.telemetry.cells import Bad, Cells, Signs
+from tightrope.telemetry.options import did_you_mean
+from tightrope.telemetry.questions import EXAMPLES, Answer, Role, Tally
+from tightrope.telemetry.reading import BadRow
+from tightrope.telemetry.stamps import MICROS
+
+GRAIN_S = 60
+"""Length of a slice where nobody says otherwise, seconds."""
+
+MOST_SLICES = 2**24
+"""32 years of minutes; a record that is longer has a wrong timestamp in it."""
+
+_LARGEST_SUM = float(2**62)
+_NEVER = np.iinfo(np.int64).min
+
+Codes = npt.NDArray[np.int32]
+
+
+# --- rows, and what is asked of them -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """What one column must be for a row to count.
+
+    Two tests are the same when *column* and *says* are; *passes* is asked once for each distinct text.
+    """
+
+    column: str
+    says: str
+    passes: Callable[[str], bool] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StateOf:
+    """A column whose state holds from a row until the next one, sampled at multiples of *every_s*.
+
+    *counts* tells which states count. After *hold_s* without a row the state is unknown.
+    """
+
+    column: str
+    counts: Callable[[str], bool] = field(compare=False)
+    every_s: int
+    hold_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuestion:
+    """A question compiled to columns.
+
+    Attributes:
+        role, counter, scale, op, bound: As in `Question`.
+        tests: All must pass for a row to count.
+        ignore: A row for which all tests of one of these groups pass does not count.
+        column: Holds the count, ratio or value; empty: a row is one event.
+        series: Columns whose values tell one counter, or one thing that has a state, from another.
+        below: A column and a bound: only a row whose value is below it counts, and one without a value is bad.
+        state: For state rows; *column* is then not used.
+    """
+
+    role: Role
+    tests: tuple[Test, ...] = ()
+    ignore: tuple[tuple[Test, ...], ...] = ()
+    column: str = ""
+    series: tuple[str, ...] = ()
+    counter: bool = False
+    scale: int = 1
+    op: Comparison | None = None
+    bound: Fraction | None = None
+    below: tuple[str, Fraction] | None = None
+    state: StateOf | None = None
+
+    @property
+    def reads(self) -> str:
+        """The column whose cells must make sense; empty: there is none."""
+        return self.below[0] if self.below else self.state.column if self.state else self.column
+
+
+@dataclass(frozen=True, slots=True)
+class RowAsk:
+    """The questions of one indicator to one stream of rows, and the grain to sum at.
+
+    ``resolution_s`` is the resolution as far as it is known; None: infer it from the spacing of the rows.
+    ``events`` tells that rows are single events, so that silence between two rows means no traffic.
+    """
+
+    questions: tuple[RowQuestion, ...]
+    grain_s: int
+    resolution_s: int | None = None
+    events: bool = False
+
+
+def columns_of(asks: Sequence[RowAsk]) -> list[str]:
+    """List the columns that questions need, each once."""
+    names: dict[str, None] = {}
+    for question in (question for ask in asks for question in ask.questions):
+        for group in (question.tests, *question.ignore):
+            names |= dict.fromkeys(test.column for test in group)
+        names |= dict.fromkeys(question.series)
+        if question.reads:
+            names[question.reads] = None
+    return list(names)
+
+
+class Batch:
+    """Some rows of a file, column by column; what is computed of a column is computed once for all questions.
+
+    Args:
+        file: Name of the file, for messages.
+        lines: Line of each row, int64 ``(n,)``, counted from 1.
+        instants: Microseconds since the epoch, int64 ``(n,)``.
+        columns: Those that questions ask for.
+        bad: Rows that no question can use: their line and why. They are not among the others.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        lines: Counts,
+        instants: Counts,
+        columns: Mapping[str, Cells],
+        bad: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        self.file = file
+        self.lines = lines
+        self.instants = instants
+        self.columns = columns
+        self.bad = bad
+        self._codes: dict[str, tuple[Codes, list[str]]] = {}
+        self._passed: dict[Test, Mask] = {}
+        self._counts: dict[tuple[str, int], tuple[Counts, Bad]] = {}
+        self._signs: dict[tuple[str, Fraction], tuple[Signs, Bad]] = {}
+
+    @classmethod
+    def timed(
+        cls,
+        file: str,
+        lines: Counts,
+        stamps: tuple[Counts, Bad],
+        columns: Mapping[str, Cells],
+        bad: Sequence[tuple[int, str]],
+    ) -> Batch:
+        """Make a batch of rows whose times were just read; those without a time join the bad ones."""
+        instants, unreadable = stamps
+        if unreadable:
+            bad = [*bad, *((int(lines[row]), why) for row, why in unreadable.items())]
+            read = np.ones(len(lines), np.bool_)
+            read[list(unreadable)] = False
+            lines, instants = lines[read], instants[read]
+            columns = {name: cells.keep(read) for name, cells in columns.items()}
+        return cls(file, lines, instants, columns, bad)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def before(self, until: int | None) -> Batch:
+        """Cut off the rows at or after *until*, epoch seconds."""
+        if until is None:
+            return self
+        seen = self.instants < until * MICROS
+        if seen.all():
+            return self
+        columns = {name: cells.keep(seen) for name, cells in self.columns.items()}
+        return Batch(self.file, self.lines[seen], self.instants[seen], columns, self.bad)
+
+    def codes(self, column: str) -> tuple[Codes, list[str]]:
+        """Number the distinct texts of a column; hands out each row's number, and the texts by number."""
+        found = self._codes.get(column)
+        if found is None:
+            numbers: dict[str, int] = {}
+            codes = np.fromiter(
+                (numbers.setdefault(word, len(numbers)) for word in self.columns[column].words()), np.int32, len(self)
+            )
+            found = self._codes[column] = codes, list(numbers)
+        return found
+
+    def passed(self, test: Test) -> Mask:
+        """Tell which rows pass a test."""
+        found = self._passed.get(test)
+        if found is None:
+            codes, words = self.codes(test.column)
+            found = self._passed[test] = np.fromiter((test.passes(word) for word in words), np.bool_, len(words))[codes]
+        return found
+
+    def selected(self, question: RowQuestion) -> Mask:
+        """Tell which rows a question is about."""
+        mask = np.ones(len(self), np.bool_)
+        for test in question.tests:
+            mask &= self.passed(test)
+        for group in question.ignore:
+            ignored = np.ones(len(self), np.bool_)
+            for test in group:
+                ignored &= self.passed(test)
+            mask &= ~ignored
+        return mask
+
+    def counts(self, column: str, scale: int) -> tuple[Counts, Bad]:
+        """Read a column as counts, once."""
+        key = (column, scale)
+        if key not in self._counts:
+            self._counts[key] = self.columns[column].counts(scale)
+        return self._counts[key]
+
+    def signs(self, column: str, bound: Fraction) -> tuple[Signs, Bad]:
+        """Compare a column with a bound, once."""
+        key = (column, bound)
+        if key not in self._signs:
+            self._signs[key] = self.columns[column].signs(bound)
+        return self._signs[key]
+
+
+# --- sums that grow ----------------------------------------------------------------------------------------------
+
+
+class Ledger:
+    """Sums per slice that grow to both sides as rows arrive, in any order of time."""
+
+    def __init__(self, grain_s: int) -> None:
+        self.grain_s = grain_s
+        self._first = 0
+        self._amounts = np.zeros(0, np.int64)
+        self._points = np.zeros(0, np.int64)
+        self._lowest: int | None = None
+        self._highest = 0
+        self._sum = 0.0
+
+    def add(self, slices: Counts, amounts: Counts, points: Counts | int = 1) -> None:
+        """Add amounts to slices by number; the same slice may come many times.
+
+        Raises:
+            DataError: The record would be longer than `MOST_SLICES`, or the sum too large for 62 bits.
+        """
+        if not len(slices):
+            return
+        self._reach(int(slices.min()), int(slices.max()))
+        self._sum += float(amounts.sum(dtype=np.float64))
+        if self._sum > _LARGEST_SUM:
+            raise DataError("the counts sum to more than 2^62", remedy="check the column, or declare a smaller scale")
+        places = slices - self._first
+        np.add.at(self._amounts, places, amounts)
+        np.add.at(self._points, places, points)
+
+    def tally(self) -> Tally:
+        """Hand out the sums from the first slice that has points to the last."""
+        if self._lowest is None:
+            return Tally(self.grain_s, 0, np.zeros(0, np.int64), np.zeros(0, np.int64))
+        cut = slice(self._lowest - self._first, self._highest - self._first + 1)
+        return Tally(self.grain_s, self._lowest, self._amounts[cut].copy(), self._points[cut].copy())
+
+    def _reach(self, low: int, high: int) -> None:
+        lowest = low if self._lowest is None else min(low, self._lowest)
+        highest = high if self._lowest is None else max(high, self._highest)
+        if highest - lowest >= MOST_SLICES:
+            raise DataError(
+                f"times reach from {time_text(lowest * self.grain_s)} to {time_text(highest * self.grain_s)}, more than "
+                f"{MOST_SLICES} slices of {self.grain_s} s",
+                remedy="look for a wrong timestamp, name the unit of epoch times, or declare a coarser resolution",
+            )
+        if self._lowest is None:
+            self._first = lowest
+        spare = len(self._amounts)
+        end = self._first + spare
+        if lowest < self._first or highest >= end:
+            first = lowest - spare if lowest < self._first else self._first
+            size = (highest + 1 + spare if highest >= end else end) - first
+            self._amounts = _moved(self._amounts, self._first - first, size)
+            self._points = _moved(self._points, self._first - first, size)
+            self._first = first
+        self._lowest, self._highest = lowest, highest
+
+
+def _moved(values: Counts, by: int, size: int) -> Counts:
+    grown = np.zeros(size, np.int64)
+    grown[by : by + len(values)] = values
+    return grown
+
+
+# --- one follower for each kind of question ----------------------------------------------------------------------
+
+
+class _Sums:
+    """Counts, points of a value, or ratios: every row stands for itself."""
+
+    def __init__(self, question: RowQuestion, grain_s: int) -> None:
+        self._question = question
+        self._ledger = Ledger(grain_s)
+
+    def values(self, batch: Batch) -> tuple[Counts, Bad]:
+        question = self._question
+        if question.role is Role.VALUE:
+            assert question.bound is not None
+            assert question.op is not None
+            signs, bad = batch.signs(question.column, question.bound)
+            return _holds(signs, question.op).astype(np.int64), bad
+        if question.below:
+            signs, bad = batch.signs(*question.below)
+            return (signs < 0) * np.int64(question.scale), bad
+        if not question.column:
+            return np.full(len(batch), question.scale, np.int64), {}
+        if question.role is Role.RAW:
+            counts, bad = batch.counts(question.column, MILLIONTH)
+            above = np.flatnonzero(counts > MILLIONTH)
+            return counts, bad | {int(row): "is above 1: a ratio lies between 0 and 1" for row in above}
+        return batch.counts(question.column, question.scale)
+
+    def take(self, batch: Batch, rows: npt.NDArray[np.intp], values: Counts) -> Bad:
+        self._ledger.add(batch.instants[rows] // (self._ledger.grain_s * MICROS), values[rows])
+        return {}
+
+    def tally(self, end: int) -> Tally:
+        return self._ledger.tally()
+
+    def notes(self) -> list[str]:
+        return []
+
+
+@dataclass(slots=True)
+class _Last:
+    instant: int
+    value: int
+
+
+class _Differences(_Sums):
+    """Ever-growing counters: the difference to the row before, series by series, and all of it after a reset."""
+
+    def __init__(self, question: RowQuestion, grain_s: int) -> None:
+        super().__init__(question, grain_s)
+        self._last: dict[tuple[str, ...], _Last] = {}
+        self._resets = 0
+        self._late: dict[str, int] = {"series": 0, "units": 0}
+        self._begun: int | None = None
+
+    def take(self, batch: Batch, rows: npt.NDArray[np.intp], values: Counts) -> Bad:
+        bad: Bad = {}
+        slices: list[Counts] = []
+        amounts: list[Counts] = []
+        for name, members in _by_series(batch, rows, self._question.series):
+            last = self._last.get(name)
+            instants, counts = batch.instants[members], values[members]
+            floor = np.maximum.accumulate(instants if last is None else np.append(last.instant, instants))
+            before = floor[:-1] if last is not None else np.append(_NEVER, floor[:-1])
+            earlier = instants < before
+            previous = counts if last is None else np.append(last.value, counts)
+            previous = previous[:-1] if last is not None else np.append(-1, previous[:-1])
+            twice = (instants == before) & (counts != previous)
+            for row in np.flatnonzero(earlier).tolist():
+                bad[int(members[row])] = (
+                    f"runs back in time, behind {time_text(int(before[row]) // MICROS)}: a counter's rows must stand in order"
+                )
+            for row in np.flatnonzero(twice).tolist():
+                bad[int(members[row])] = (
+                    "gives a counter a second value at one time; tell counters apart with series: [columns]"
+                )
+            used = ~(earlier | twice)
+            instants, counts = instants[used], counts[used]
+            if not len(counts):
+                continue
+            if last is None:
+                self._greet(int(instants[0]), int(counts[0]))
+                last = _Last(int(instants[0]), int(counts[0]))
+                instants, counts = instants[1:], counts[1:]
+            deltas = np.diff(counts, prepend=last.value)
+            reset = deltas < 0
+            self._resets += int(reset.sum())
+            slices.append(instants // (self._ledger.grain_s * MICROS))
+            amounts.append(np.where(reset, counts, deltas))
+            if len(counts):
+                last = _Last(int(instants[-1]), int(counts[-1]))
+            self._last[name] = last
+        if slices:
+            self._ledger.add(np.concatenate(slices), np.concatenate(amounts))
+        return bad
+
+    def _greet(self, instant: int, value: int) -> None:
+        if self._begun is None:
+            self._begun = instant
+        elif value and instant - self._begun > 2 * self._ledger.grain_s * MICROS:
+            self._late["series"] += 1
+            self._late["units"] += value
+
+    def notes(self) -> list[str]:
+        notes = []
+        if self._resets:
+            notes.append(f"{self._resets} counter reset{'s' * (self._resets != 1)} resolved ({self._question.role})")
+        if self._late["series"]:
+            notes.append(
+                f"{self._late['series']} counters began within the record ({self._question.role}); "
+                f"their first values, {self._late['units']} in all, have no row before them and are not counted"
+            )
+        return notes
+
+
+class _States(_Sums):
+    """State rows: per series and sampling step only the last row matters, whatever the order they arrive in."""
+
+    def __init__(self, question: RowQuestion, grain_s: int, state: StateOf) -> None:
+        super().__init__(question, grain_s)
+        self._state = state
+        self._tracks: dict[tuple[str, ...], _Track] = {}
+
+    def values(self, batch: Batch) -> tuple[Counts, Bad]:
+        codes, words = batch.codes(self._state.column)
+        counts = np.fromiter((self._state.counts(word) for word in words), np.int64, len(words))
+        empty = codes == words.index("") if "" in words else np.zeros(len(codes), np.bool_)
+        return counts[codes], dict.fromkeys(np.flatnonzero(empty).tolist(), "is empty")
+
+    def take(self, batch: Batch, rows: npt.NDArray[np.intp], values: Counts) -> Bad:
+        for name, members in _by_series(batch, rows, self._question.series):
+            self._tracks.setdefault(name, _Track(self._state.every_s)).take(batch.instants[members], values[members])
+        return {}
+
+    def tally(self, end: int) -> Tally:
+        for track in self._tracks.values():
+            samples, counts = track.samples(end, self._state.hold_s)
+            self._ledger.add(samples // self._ledger.grain_s, counts * self._question.scale)
+        return self._ledger.tally()
+
+
+class _Track:
+    """The last row before each sampling instant, of one thing that has a state."""
+
+    def __init__(self, every_s: int) -> None:
+        self._every_s = every_s
+        self._instants: dict[int, int] = {}
+        self._values: dict[int, int] = {}
+
+    def take(self, instants: Counts, values: Counts) -> None:
+        order = np.argsort(instants, kind="stable")
+        instants, values = instants[order], values[order]
+        samples = -(-instants // (self._every_s * MICROS))
+        ends = np.flatnonzero(np.diff(samples, append=samples[-1:] + 1))
+        for sample, instant, value in zip(
+            samples[ends].tolist(), instants[ends].tolist(), values[ends].tolist(), strict=True
+        ):
+            if instant >= self._instants.get(sample, instant):
+                self._instants[sample], self._values[sample] = instant, value
+
+    def samples(self, end: int, hold_s: int) -> tuple[Counts, Counts]:
+        """Sample the state: the instants at which it is known, epoch seconds before *end* (µs), and its values."""
+        step = self._every_s * MICROS
+        marks = np.array(sorted(self._instants), np.int64)
+        instants = np.array([self._instants[mark] for mark in marks.tolist()], np.int64)
+        values = np.array([self._values[mark] for mark in marks.tolist()], np.int64)
+        held_to = (instants + hold_s * MICROS) // step + 1
+        stops = np.minimum(np.minimum(np.append(marks[1:], held_to[-1]), held_to), -(-end // step))
+        lengths = np.maximum(stops - marks, 0)
+        if lengths.sum() > MOST_SLICES:
+            raise DataError(
+                f"states from {time_text(int(instants[0]) // MICROS)} to {time_text(int(instants[-1]) // MICROS)} are more than "
+                f"{MOST_SLICES} samples",
+                remedy="look for a wrong timestamp, or sample less often with every:",
+            )
+        offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return (np.repeat(marks, lengths) + offsets) * self._every_s, np.repeat(values, lengths)
+
+
+def _follower(question: RowQuestion, grain_s: int) -> _Sums:
+    if question.state is not None:
+        return _States(question, grain_s, question.state)
+    return _Differences(question, grain_s) if question.counter else _Sums(question, grain_s)
+
+
+def _by_series(
+    batch: Batch, rows: npt.NDArray[np.intp], series: tuple[str, ...]
+) -> Iterable[tuple[tuple[str, ...], npt.NDArray[np.intp]]]:
+    """Part rows by series, each part in the order of the rows."""
+    if not series:
+        return [((), rows)] if len(rows) else []
+    codes = np.zeros(len(rows), np.int64)
+    for column in series:
+        column_codes, words = batch.codes(column)
+        codes = codes * len(words) + column_codes[rows]
+    order = np.argsort(codes, kind="stable")
+    ends = np.flatnonzero(np.diff(codes[order])) + 1
+    parts = [part for part in np.split(rows[order], ends) if len(part)]
+    return [(tuple(batch.codes(column)[1][batch.codes(column)[0][part[0]]] for column in series), part) for part in parts]
+
+
+def _holds(signs: Signs, op: Comparison) -> Mask:
+    if op is Comparison.LT:
+        return signs < 0
+    if op is Comparison.LTE:
+        return signs <= 0
+    return signs > 0 if op is Comparison.GT else signs >= 0
+
+
+# --- the whole ---------------------------------------------------------------------------------------------------
+
+
+class _Desk:
+    """Answers one ask: hears every batch, keeps sums and the account of bad rows."""
+
+    def __init__(self, ask: RowAsk) -> None:
+        self._ask = ask
+        self._followers = [_follower(question, ask.grain_s) for question in ask.questions]
+        self._rows = 0
+        self._bad = 0
+        self._examples: list[BadRow] = []
+        self._first: int | None = None
+        self._last = 0
+        self._matched = not any(question.tests for question in ask.questions)
+        self._met: dict[str, None] = {}
+        self._spoilt: set[int] = set()
+        # A good or a total alone is one part of a ratio whose other part another source holds.
+        self._a_part = len(ask.questions) == 1 and ask.questions[0].role in {Role.GOOD, Role.BAD, Role.TOTAL}
+
+    def take(self, batch: Batch) -> None:
+        self._rows += len(batch) + len(batch.bad)
+        unusable = list(batch.bad)
+        if len(batch):
+            first, last = int(batch.instants.min()), int(batch.instants.max())
+            self._first = first if self._first is None else min(self._first, first)
+            self._last = max(self._last, last)
+            bad = self._take_rows(batch)
+            unusable += [(int(batch.lines[row]), why) for row, why in bad.items()]
+        if unusable:
+            self._bad += len(unusable)
+            shown = sorted(unusable)[: EXAMPLES - len(self._examples)]
+            self._examples += [BadRow(batch.file, line, why) for line, why in shown]
+
+    def _take_rows(self, batch: Batch) -> Bad:
+        questions = self._ask.questions
+        masks = [batch.selected(question) for question in questions]
+        read = [follower.values(batch) for follower in self._followers]
+        bad: Bad = {}
+        for question, mask, (_, reasons) in zip(questions, masks, read, strict=True):
+            for row, why in reasons.items():
+                if mask[row]:
+                    bad.setdefault(row, f"column {question.reads!r} {why}")
+        usable = np.ones(len(batch), np.bool_)
+        usable[list(bad)] = False
+        late: Bad = {}
+        for follower, mask, (values, _) in zip(self._followers, masks, read, strict=True):
+            late |= follower.take(batch, np.flatnonzero(mask & usable), values)
+        if not self._matched:
+            self._matched = bool(np.logical_or.reduce(masks).any())
+            for test in self._tests()[:1]:
+                if len(self._met) < EXAMPLES:
+                    self._met |= dict.fromkeys(batch.codes(test.column)[1][:EXAMPLES])
+        bad |= late
+        for row in bad:
+            if self._a_part or not all(mask[row] for mask in masks):
+                self._spoilt.add(int(batch.instants[row]) // (self._ask.grain_s * MICROS))
+        return bad
+
+    def answer(self, until: int | None) -> Answer:
+        notes = [note for follower in self._followers for note in follower.notes()]
+        if self._rows and not self._matched:
+            test = self._tests()[0]
+            notes.append(f"no row has {test.column} {test.says}; {did_you_mean(test.says, sorted(self._met), 'it has')}")
+        alive = None
+        if self._ask.events and self._first is not None:
+            grain = self._ask.grain_s * MICROS
+            alive = self._first // grain, self._last // grain
+        end = self._last + 1 if until is None else until * MICROS
+        return Answer(
+            tuple(follower.tally(end) for follower in self._followers),
+            self._ask.resolution_s,
+            alive,
+            frozenset(self._spoilt),
+            self._rows,
+            self._bad,
+            tuple(self._examples),
+            tuple(notes),
+        )
+
+    def _tests(self) -> list[Test]:
+        return [test for question in self._ask.questions for test in question.tests]
+
+
+def tally_rows(batches: Iterable[Batch], asks: Sequence[RowAsk], until: int | None) -> list[Answer]:
+    """Answer every ask in one pass over the rows, in memory that does not grow with them.
+
+    Args:
+        batches: The rows, file by file and in the order they stand there; times may come in any order.
+        asks: What is asked of them.
+        until: Nothing at or after this instant (epoch seconds) is seen; None: no limit.
+
+    Returns:
+        One answer for each ask, in their order.
+
+    Raises:
+        DataError: The rows can't be true together: too long a record, counts too large.
+    """
+    desks = [_Desk(ask) for ask in asks]
+    for batch in batches:
+        visible = batch.before(until)
+        for desk in desks:
+            desk.take(visible)
+    return [desk.answer(until) for desk in desks]

@@ -1,0 +1,103 @@
+"""Read the slices of objectives from wherever their telemetry is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from tightrope.base.clock import now
+from tightrope.base.errors import UsageError
+from tightrope.specs.model import DataSource, Objective, Slo
+from tightrope.telemetry.assembly import assemble
+from tightrope.telemetry.options import did_you_mean
+from tightrope.telemetry.plan import Request, plan
+from tightrope.telemetry.questions import Horizon, Tell
+from tightrope.telemetry.reading import Reading
+from tightrope.telemetry.sources import Source
+
+SOURCES = {
+    "csv": "csv:CsvFiles",
+    "parquet": "parquet:ParquetFiles",
+    "access-log": "access_log:AccessLogs",
+    "openmetrics": "openmetrics:Expositions",
+    "prometheus": "prometheus:Prometheus",
+}
+"""Types of data source, and the door of each, opened when it is needed."""
+
+
+def read_slices(
+    slo: Slo,
+    objective: Objective,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    strict: bool = False,
+    progress: Tell | None = None,
+) -> Reading:
+    """Read the slices of one objective; see `read_many`."""
+    return read_many([Request(slo, objective)], since=since, until=until, strict=strict, progress=progress)[0]
+
+
+def read_many(
+    requests: Sequence[Request],
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    strict: bool = False,
+    progress: Tell | None = None,
+    connect: Callable[[DataSource], Source] | None = None,
+) -> list[Reading]:
+    """Read the slices of many objectives, each source once for all of them.
+
+    Args:
+        requests: The objectives.
+        since: Slices that begin earlier are not wanted, UTC epoch seconds; None: all there are (Prometheus: the window).
+        until: Nothing later is visible: slices end by then, no row at or after it is read. None: no limit (Prometheus: now).
+        strict: Refuse bad rows instead of counting them.
+        progress: Hears how far the reading is, in bytes or queries.
+        connect: Opens a source; the known types by default.
+
+    Returns:
+        One reading for each request, in their order: raw counts at the resolution that the SLO declares, else the
+        source, else 60 s or the spacing of the rows. A record without a row has slices of length 0.
+
+    Raises:
+        UsageError: The source or metric spec is wrong. NotFoundError: A file is missing.
+        DataError: The rows can't be true. SourceError, SourceUnreachableError: A server refused, or is not there.
+    """
+    work = plan(requests)
+    opened = [(connect or open_source)(job.source) for job in work.jobs]
+    horizon = Horizon(since, until)
+    if until is None and any(source.asks_the_present for source in opened):
+        horizon = Horizon(since, now())
+    bounded = horizon
+    if since is None and horizon.until is not None and requests:
+        longest = max(request.slo.window.duration.seconds for request in requests)
+        bounded = Horizon(horizon.until - longest, horizon.until)
+    tell: Tell = progress or (lambda what, done, of: None)
+    answers = [
+        source.answer(job.asks, bounded if source.asks_the_present else horizon, tell)
+        for source, job in zip(opened, work.jobs, strict=True)
+    ]
+    return [
+        assemble(
+            request,
+            [(work.jobs[share.job].asks[share.ask], answers[share.job][share.ask]) for share in shares],
+            horizon,
+            strict=strict,
+        )
+        for request, shares in zip(requests, work.shares, strict=True)
+    ]
+
+
+def open_source(source: DataSource) -> Source:
+    """Open the door to a data source; raises `UsageError` for a type that nobody knows."""
+    where = SOURCES.get(source.type.lower())
+    if where is None:
+        raise UsageError(
+            f"data source {source.name!r} has the type {source.type!r}, which is not known",
+            remedy=did_you_mean(source.type, list(SOURCES), "types are"),
+        )
+    module, name = where.split(":")
+    opened: Source = getattr(import_module(f"tightrope.telemetry.sources.{module}"), name)(source)
+    return opened

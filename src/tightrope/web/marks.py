@@ -1,0 +1,185 @@
+"""Small drawings: the budget bar of a table row, its sparkline, and the whole fleet on one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from tightrope.base.units import percent_text
+from tightrope.budget.series import Series
+
+LOWEST, HIGHEST = -0.25, 1.0
+"""Ends of the scale of budget left: the same in every row and on the fleet line."""
+
+TONES = {"Healthy": "good", "At risk": "warn", "Exhausted": "bad", "No data": "none"}
+"""The colour of each word that says how a budget stands."""
+
+
+def within(share: float) -> float:
+    """Cut a share of the budget to the scale, for a picture only."""
+    return min(HIGHEST, max(LOWEST, share))
+
+
+def budget_bar(remaining: float | None, tone: str) -> str:
+    """Draw what is left from −25 to 100 %, growing right from a dark tick at 0; dashed where nothing is known.
+
+    Args:
+        remaining: Share of the budget left, or None.
+        tone: ``good``, ``warn``, ``bad`` or ``none``.
+    """
+    zero, width = 22.4, 112.0
+    dash = ' stroke-dasharray="3 3"' if remaining is None else ""
+    parts = [
+        '<svg class="bar" width="112" height="18" viewBox="0 0 112 18" aria-hidden="true">',
+        f'<path class="base" d="M0 9H112"{dash}/>',
+    ]
+    if remaining is not None:
+        end = zero + within(remaining) * (width - zero)
+        left, right = min(zero, end), max(zero, end)
+        parts.append(f'<rect class="f{tone}" x="{left:.1f}" y="6" width="{max(right - left, 1):.1f}" height="6" rx="1.5"/>')
+        if remaining < LOWEST:
+            parts.append(f'<path class="f{tone}" d="M6 4 0 9l6 5z"/>')
+    parts.append(f'<path class="zt" d="M{zero} 2V16"/></svg>')
+    return "".join(parts)
+
+
+def sparkline(series: Series) -> str:
+    """Draw the budget left over time on the scale of the bar, without axes; what is not known is left out."""
+    if len(series.times) < 2:
+        return ""
+    span = max(1, int(series.times[-1] - series.times[0]))
+    shares = np.clip(series.values, LOWEST, HIGHEST)
+    xs = 1 + (series.times - series.times[0]) * 87.0 / span
+    ys = 20 - (shares - LOWEST) / (HIGHEST - LOWEST) * 18
+    zero = 20 - (0 - LOWEST) / (HIGHEST - LOWEST) * 18
+    path, pen = [], "M"
+    for x, y, known in zip(xs.tolist(), ys.tolist(), series.known.tolist(), strict=True):
+        if known:
+            path.append(f"{pen}{x:.1f} {y:.1f}")
+            pen = "L"
+        else:
+            pen = "M"
+    dot = f'<circle cx="{xs[-1]:.1f}" cy="{ys[-1]:.1f}" r="2"/>' if series.known[-1] else ""
+    return (
+        '<svg class="spark" width="92" height="22" viewBox="0 0 92 22" aria-hidden="true">'
+        f'<path class="sz" d="M0 {zero:.1f}H92"/><path class="sl" d="{"".join(path)}"/>{dot}</svg>'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OnLine:
+    """One service on the fleet line: its name, the share left, the tone, and whether it is named in bold."""
+
+    name: str
+    remaining: float
+    tone: str
+    loud: bool = False
+
+
+_SHAPES = {
+    "good": '<circle class="fgood" cx="{x:.1f}" cy="{y}" r="4.6"/>',
+    "warn": '<path class="fwarn" d="M{x:.1f} {top}l5.8 10.4h-11.6z"/>',
+    "bad": '<rect class="fbad" x="{left:.1f}" y="{top}" width="10" height="10" rx="2"/>',
+}
+
+
+def fleet_line(services: Sequence[OnLine], *, narrow: bool = False) -> str:
+    """Draw every service's budget left on one line from −25 to 100 %, overspend hatched, labels where there is room.
+
+    Args:
+        services: Those whose budget is known.
+        narrow: The drawing for small screens: at most three labels.
+    """
+    width, left, right = (358, 14, 344) if narrow else (1160, 14, 1146)
+    labelled = _labelled(services, left, right, 3 if narrow else 40)
+    rows = 1 + max((row for _, _, row in labelled), default=0)
+    axis = 26 + rows * 20
+    zero = _at(0, left, right)
+    parts = [
+        f'<svg class="chart {"n" if narrow else "w"}" viewBox="0 0 {width} {axis + 34}" role="img" '
+        f'aria-label="{escape(_finding(services))}">',
+        _hatch("hf" + ("n" if narrow else "w")),
+        f'<rect fill="url(#hf{"n" if narrow else "w"})" x="{left}" y="{axis - 5}" width="{zero - left:.1f}" height="10"/>',
+        f'<rect class="risk" x="{zero:.1f}" y="{axis - 5}" width="{_at(0.25, left, right) - zero:.1f}" height="10"/>',
+        f'<path class="base" d="M{left} {axis}H{right}"/>',
+    ]
+    for tick in (LOWEST, 0.0, 0.25, 0.5, 0.75, HIGHEST):
+        x = _at(tick, left, right)
+        strong = tick == 0
+        parts.append(f'<path class="{"zt" if strong else "base"}" d="M{x:.1f} {axis - (8 if strong else 4)}v{16 if strong else 8}"/>')
+        anchor = "start" if tick == LOWEST else "end" if tick == HIGHEST else "middle"
+        parts.append(
+            f'<text class="{"axb" if strong else "ax"}" x="{x + {"start": -8, "end": 8}.get(anchor, 0):.1f}" y="{axis + 24}" '
+            f'text-anchor="{anchor}">{percent_text(tick, 0)}</text>'
+        )
+    for one, x, row in labelled:
+        y = 16 + (rows - 1 - row) * 20
+        parts.append(f'<path class="lead" d="M{x:.1f} {y + 5}V{axis - 6}"/>')
+        parts.append(
+            f'<text class="{"lbl b" if one.loud else "lbl"}" x="{_kept(x, one.name, left, right):.1f}" y="{y}" '
+            f'text-anchor="middle">{escape(_short(one.name))}</text>'
+        )
+    for one in sorted(services, key=lambda one: one.loud):
+        x = _at(within(one.remaining), left, right)
+        parts.append(_SHAPES[one.tone].format(x=x, y=axis, top=axis - 5, left=x - 5))
+    return "".join([*parts, "</svg>"])
+
+
+def _finding(services: Sequence[OnLine]) -> str:
+    if not services:
+        return "Budget left of the whole fleet: nothing is known."
+    worst = sorted(services, key=lambda one: one.remaining)
+    told = ", ".join(f"{one.name} {percent_text(one.remaining)}" for one in worst[:3])
+    rest = f"; the other {len(worst) - 3} up to {percent_text(worst[-1].remaining)}" if len(worst) > 3 else ""
+    return f"Budget left of each service on a line from minus 25 to 100 percent: {told}{rest}."
+
+
+def _at(share: float, left: float, right: float) -> float:
+    return left + (share - LOWEST) / (HIGHEST - LOWEST) * (right - left)
+
+
+def _labelled(
+    services: Sequence[OnLine], left: float, right: float, most: int
+) -> list[tuple[OnLine, float, int]]:
+    """Choose who is named, and in which row above the line: who needs attention first, then from the worst up."""
+    taken: list[tuple[float, float, int]] = []
+    leads: list[tuple[float, int]] = []
+    found = []
+    for one in sorted(services, key=lambda one: (not one.loud, one.remaining))[:most]:
+        x = _at(within(one.remaining), left, right)
+        half = _width(one.name) / 2 + 6
+        middle = _kept(x, one.name, left, right)
+        for row in range(3):
+            crossed = any(high > lead - 2 and low < lead + 2 for lead, top in leads if top > row
+                          for low, high in [(middle - half, middle + half)])
+            under = any(low - 2 < x < high + 2 for low, high, at in taken if at < row)
+            clash = any(at == row and low < middle + half and high > middle - half for low, high, at in taken)
+            if not clash and not crossed and not under:
+                taken.append((middle - half, middle + half, row))
+                leads.append((x, row))
+                found.append((one, x, row))
+                break
+    return found
+
+
+def _kept(x: float, name: str, left: float, right: float) -> float:
+    half = _width(name) / 2
+    return min(max(x, left + half - 8), right - half + 8)
+
+
+def _width(name: str) -> float:
+    return len(_short(name)) * 6.6
+
+
+def _short(name: str, most: int = 26) -> str:
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
+
+
+def _hatch(name: str) -> str:
+    return (
+        f'<defs><pattern id="{name}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<path class="hz" d="M0 0V6"/></pattern></defs>'
+    )
