@@ -56,11 +56,13 @@ def examine_specs(paths: Sequence[str]) -> tuple[Specs | None, tuple[SpecError, 
 
 def explain_finding(code: str) -> str:
     """Tell what a finding of ``tightrope validate`` means and how to mend it; raises `NotFoundError`."""
-    from tightrope.specs.findings import CATALOGUE, explained
+    from tightrope.specs.findings import CATALOGUE
 
     if code not in CATALOGUE:
         raise NotFoundError(f"there is no finding {code}", remedy="docs/findings.md lists them all")
-    return explained(code)
+    rule = CATALOGUE[code]
+    example = "\n".join(f"    {line}" for line in rule.example.splitlines())
+    return f"{rule.severity}[{rule.code}]: {rule.title}\n\n{rule.says}\n\n{example}"
 
 
 def write_starter(directory: str, service: str, source: str, *, force: bool = False) -> list[str]:
@@ -221,7 +223,6 @@ def _assess(
     strict: bool,
     tell: Tell | None,
 ) -> list[Assessment]:
-    from tightrope.engine import best_scanner
     from tightrope.loop.assess import assess
     from tightrope.telemetry.plan import Request
     from tightrope.telemetry.usecases import read_many
@@ -243,7 +244,6 @@ def _assess(
         since=since,
         incidents=incidents,
         exclusions_known_at=at,
-        scanner=best_scanner(0),
     )
 
 

@@ -180,7 +180,7 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
     from tightrope.backtest.labels import read_incidents
     from tightrope.loop.documents import explain_document
     from tightrope.policy.decision import GateRequest
-    from tightrope.policy.rendering import decision_lines
+    from tightrope.policy.rendering import decision_document, decision_lines
 
     specs = load_specs(spec_paths(files))
     known = read_incidents(incidents) if incidents else ()
@@ -190,7 +190,7 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
     when = max(one.statement.at for one in found)
     decision, _ = decide_gate(specs, GateRequest(service, when), incidents=known, strict=strict)
     if form != "table":
-        structured(explain_document(decision, found), form)
+        structured(explain_document(decision_document(decision), found), form)
         return
     from tightrope.cli.policy import painted
 
@@ -218,10 +218,8 @@ def _explain_objective(one: Assessment) -> None:
     say(f"{one.title}  {target_text(one.objective.target)} over {one.slo.window.duration}, {one.slo.method}", bold=True)
     say(f"  budget    {budget_text(one.budget, statement.unit_s)} ({one.plan.basis} basis)")
     if one.budget.remaining_ratio is not None:
-        say(
-            f"  spent     {amount_text(one.budget.consumed, statement.unit_s)} of "
-            f"{amount_text(one.budget.allowed, statement.unit_s)} allowed"
-        )
+        spent = amount_text(one.budget.consumed, statement.unit_s)
+        say(f"  spent     {spent} where {amount_text(one.budget.allowed, statement.unit_s)} are allowed")
     say(f"  measured  {percent_text(statement.coverage)} of the window, to {time_text(statement.at)}")
     if statement.interval is not None and statement.coverage < 1:
         low, high = statement.interval

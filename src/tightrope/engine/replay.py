@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from tightrope.engine.plan import Incident, Plan
+from tightrope.engine.record import Workspace
 from tightrope.engine.scan import Ask, Peak, scan
 from tightrope.engine.step import Memory, Outcome, Scan, Transition, advance
 from tightrope.sli.coverage import Stretch
@@ -71,6 +74,7 @@ def replay(
     since: int | None = None,
     ask: Ask | None = None,
     scanner: Scan = scan,
+    workspace: Workspace | None = None,
 ) -> History:
     """Run a record through `advance` from its beginning and gather what happened.
 
@@ -92,9 +96,18 @@ def replay(
             out_of_scope=out_of_scope,
             ask=ask,
             scanner=scanner,
+            workspace=workspace,
         )
     memory, outcome = advance(
-        plan, before, units, since=since, incidents=incidents, out_of_scope=out_of_scope, ask=ask, scanner=scanner
+        plan,
+        before,
+        units,
+        since=since,
+        incidents=incidents,
+        out_of_scope=out_of_scope,
+        ask=ask,
+        scanner=scanner,
+        workspace=workspace,
     )
     return history_of(plan, memory, outcome, before=before)
 
@@ -145,21 +158,34 @@ def episodes_of(plan: Plan, outcome: Outcome, before: Memory = Memory()) -> tupl
 def replay_fleet(
     jobs: Iterable[tuple[Plan, Slices]], *, workers: int = 2, scanner: Scan = scan
 ) -> Iterator[History]:
-    """Replay many objectives, in order, holding no more than *workers* records at a time.
+    """Replay many objectives, in order, holding no more than twice *workers* records at a time.
 
     Args:
         jobs: Plans with their records, best made lazily: each is let go once it is replayed.
         workers: Threads; NumPy and the compiled scan let go of the interpreter while they compute.
+        scanner: The scan to use (`engine.scanners.best_scanner`).
     """
     if workers <= 1:
+        space = Workspace()
         for plan, units in jobs:
-            yield replay(plan, units, scanner=scanner)
+            yield replay(plan, units, scanner=scanner, workspace=space)
         return
+    spaces: SimpleQueue[Workspace] = SimpleQueue()
+    for _ in range(workers):
+        spaces.put(Workspace())
+
+    def one(plan: Plan, units: Slices) -> History:
+        space = spaces.get()
+        try:
+            return replay(plan, units, scanner=scanner, workspace=space)
+        finally:
+            spaces.put(space)
+
     with ThreadPoolExecutor(workers) as pool:
-        waiting = []
+        waiting: deque[Future[History]] = deque()
         for plan, units in jobs:
-            waiting.append(pool.submit(replay, plan, units, scanner=scanner))
-            if len(waiting) >= workers:
-                yield waiting.pop(0).result()
-        for one in waiting:
-            yield one.result()
+            waiting.append(pool.submit(one, plan, units))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -21,6 +21,7 @@ from tightrope.policy import states
 from tightrope.policy.states import Holding, Measured, PolicyMemory
 from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Slices
+from tightrope.specs.model import Basis
 
 Scan = Scanner
 
@@ -122,10 +123,11 @@ def _unfold(
     """Walk over the stretches in which no column changes."""
     step, origin = plan.step_s, record.units.start
     alert_memories = list(memory.alerts or (AlertMemory(),) * len(plan.conditions))
-    policy, stale_s, stale = memory.policy, 0, memory.stale
+    stale_s, stale = 0, memory.stale
     events: list[AlertEvent] = []
-    transitions: list[Transition] = []
-    column_of = {check: index for index, check in enumerate(plan.columns)}
+    walk = _PolicyWalk(plan, memory.policy, _firing(plan, alert_memories))
+    watched = tuple(enumerate(zip(plan.conditions, plan.condition_columns, strict=True)))
+    settled = [_settled(one) for one in alert_memories]
     stale_bit = 1 << len(plan.columns)
     ends = [*scanned.indices[1:].tolist(), scanned.last]
     for index, code, until in zip(scanned.indices.tolist(), scanned.codes.tolist(), ends, strict=False):
@@ -134,41 +136,109 @@ def _unfold(
         if stale:
             stale_s += (until - index) * step
             alert_memories = [alerts.pause(one) for one in alert_memories]
-            policy = states.pause(policy)
+            settled = [_settled(one) for one in alert_memories]
+            walk.pause()
             continue
-        changes = {begin}
-        for number, condition in enumerate(plan.conditions):
-            alert_memories[number], at, fired = alerts.unfold(
-                alert_memories[number],
-                bool(code >> plan.condition_columns[number] & 1),
-                condition.alert_after_s,
-                begin,
-                end,
-                step,
+        changed_at: set[int] = set()
+        for number, (condition, column) in watched:
+            holds = code >> column & 1 == 1
+            if settled[number] is holds:
+                continue
+            after, at, fired = alerts.unfold(
+                alert_memories[number], holds, condition.alert_after_s, begin, end, step
             )
+            alert_memories[number], settled[number] = after, _settled(after)
             if at is not None:
                 events.append(AlertEvent(at, condition.name, condition.severity, fired))
-                changes.add(at)
-        for part, part_end in _parts(sorted(changes), end, step):
-            firing = frozenset(
-                condition.severity
-                for condition, one in zip(plan.conditions, alert_memories, strict=True)
-                if one.firing_since is not None and one.firing_since <= part
-            )
-            holding = Holding(
-                tuple(_holds(check, code, column_of, firing) for check in plan.enter),
-                tuple(_holds(check, code, column_of, firing) for check in plan.exit),
-            )
-            policy, moves = states.unfold(policy, plan.policy.states, holding, part, part_end, step)
-            transitions += [_transition(plan, record, move, incidents, firing) for move in moves]
+                changed_at.add(at)
+        if not changed_at:
+            walk.go_on(code, begin, end)
+            continue
+        starts = sorted({begin} | changed_at)
+        for part, following in zip(starts, [*starts[1:], end + step], strict=True):
+            walk.firing = _firing(plan, alert_memories, part)
+            walk.go_on(code, part, following - step)
     events.sort(key=lambda event: event.at)
     evaluated = (origin + (scanned.first + 1) * step, origin + scanned.last * step) if len(scanned.indices) else None
-    after = Memory(memory.history_start, tuple(alert_memories), policy, stale)
-    return after, Outcome(tuple(events), tuple(transitions), scanned.burns, scanned.consumed, evaluated, stale_s)
+    policy = walk.arrive()
+    transitions = tuple(_transition(plan, record, move, incidents, firing) for move, firing in walk.moves)
+    return Memory(memory.history_start, tuple(alert_memories), policy, stale), Outcome(
+        tuple(events), transitions, scanned.burns, scanned.consumed, evaluated, stale_s
+    )
 
 
-def _parts(starts: list[int], end: int, step: int) -> list[tuple[int, int]]:
-    return list(zip(starts, [*(at - step for at in starts[1:]), end], strict=True))
+def _settled(memory: AlertMemory) -> bool | None:
+    """What the condition may go on doing without any change to the alert; None: nothing."""
+    if memory.firing_since is None:
+        return False if memory.held_since is None else None
+    return True if memory.held_since is not None else None
+
+
+def _firing(plan: Plan, memories: Sequence[AlertMemory], at: int | None = None) -> frozenset[str]:
+    """Severities of the alerts that fire, by *at* if given."""
+    return frozenset(
+        condition.severity
+        for condition, one in zip(plan.conditions, memories, strict=True)
+        if one.firing_since is not None and (at is None or one.firing_since <= at)
+    )
+
+
+class _PolicyWalk:
+    """The policy machine on its way over the stretches; those in which it sees the same are walked in one go."""
+
+    def __init__(self, plan: Plan, memory: PolicyMemory, firing: frozenset[str]) -> None:
+        self.firing = firing
+        self.moves: list[tuple[states.Move, frozenset[str]]] = []
+        self._plan, self._memory = plan, memory
+        checks = [*plan.enter, *plan.exit]
+        self._columns = (
+            {check: index for index, check in enumerate(plan.columns)}
+            if any(not isinstance(check, int | None) for check in checks)
+            else {}
+        )
+        columns = [*self._columns.values(), *(check for check in checks if isinstance(check, int))]
+        self._relevant = 0
+        for column in columns:
+            self._relevant |= 1 << column
+        self._holdings: dict[tuple[int, frozenset[str]], Holding] = {}
+        self._key: tuple[int, frozenset[str]] | None = None
+        self._holding: Holding | None = None
+        self._fired: list[tuple[int, frozenset[str]]] = []
+        self._begin, self._end = 0, 0
+
+    def go_on(self, code: int, begin: int, end: int) -> None:
+        """Take in evaluations *begin* to *end* (inclusive), which follow those taken in before."""
+        key = (code & self._relevant, self.firing)
+        if key == self._key:
+            self._end = end
+            return
+        self._key = key
+        holding = self._holdings.get(key)
+        if holding is None:
+            holding = self._holdings[key] = Holding(
+                tuple(_holds(check, code, self._columns, self.firing) for check in self._plan.enter),
+                tuple(_holds(check, code, self._columns, self.firing) for check in self._plan.exit),
+            )
+        if holding != self._holding:
+            self.arrive()
+            self._holding, self._begin, self._fired = holding, begin, []
+        self._fired.append((begin, self.firing))
+        self._end = end
+
+    def arrive(self) -> PolicyMemory:
+        """Walk over what was taken in, and tell what the machine remembers then."""
+        if self._holding is not None:
+            self._memory, moves = states.unfold(
+                self._memory, self._plan.policy.states, self._holding, self._begin, self._end, self._plan.step_s
+            )
+            for move in moves:
+                self.moves.append((move, next(firing for since, firing in reversed(self._fired) if since <= move.at)))
+            self._holding = None
+        return self._memory
+
+    def pause(self) -> None:
+        """A stale evaluation follows."""
+        self._memory, self._key = states.pause(self.arrive()), None
 
 
 def _holds(check: int | Check | None, code: int, column_of: dict[Check, int], firing: frozenset[str]) -> bool:
@@ -212,18 +282,18 @@ def measured_at(
     at = record.units.start + (index + 1) * plan.step_s
     share = 1 - plan.target
     low, full, elapsed = window_bounds(plan, record, index)
-    total = Fraction(record.counts("total", low, index + 1))
-    if plan.basis.value == "projected" and elapsed:
-        total = total * full / elapsed
-    bad = record.counts("scoped", low, index + 1)
+    projected, measured = (full, elapsed) if plan.basis is Basis.PROJECTED and elapsed else (1, 1)
+    total = record.counts("total", low, index + 1) * projected * share.numerator
+    bad = record.counts("scoped", low, index + 1) * measured * share.denominator
 
     def burn(lookback_s: int) -> Fraction:
         start = index + 1 - lookback_s // plan.step_s
-        units = record.counts("total", start, index + 1)
-        return Fraction(record.counts("scoped", start, index + 1), units) / share if units else Fraction(0)
+        units = record.counts("total", start, index + 1) * share.numerator
+        spent = record.counts("scoped", start, index + 1) * share.denominator
+        return Fraction(spent, units) if units else Fraction(0)
 
     open_now = tuple(one.severity for one in incidents if one.start <= at < one.end)
-    return Measured(1 - Fraction(bad) / (share * total) if total else None, burn, open_now, firing)
+    return Measured(Fraction(total - bad, total) if total else None, burn, open_now, firing)
 
 
 def evaluated_slices(scanned: Scanned) -> np.ndarray:

@@ -11,8 +11,6 @@ from tightrope.backtest.score import Score
 from tightrope.base.units import duration_text, time_text
 from tightrope.budget.statement import Budget
 from tightrope.loop.assess import Assessment
-from tightrope.policy.decision import Decision
-from tightrope.policy.rendering import decision_document
 from tightrope.policy.states import named
 from tightrope.specs.model import Basis, CalendarWindow
 
@@ -89,11 +87,11 @@ def budget_document(assessment: Assessment, budget: Budget) -> dict[str, Any]:
     }
 
 
-def explain_document(decision: Decision, assessments: Sequence[Assessment]) -> dict[str, Any]:
-    """Why a service is in its state: the decision on a feature, and how each objective came where it is."""
+def explain_document(decision: dict[str, Any], assessments: Sequence[Assessment]) -> dict[str, Any]:
+    """Why a service is in its state: the decision (as a document) on a feature, and how each objective came there."""
     return {
-        "service": decision.request.service,
-        "decision": decision_document(decision),
+        "service": decision["service"],
+        "decision": decision,
         "objectives": [
             status_document(one)
             | {

@@ -128,6 +128,7 @@ def _until(question: Question, blocking: list[Reason]) -> str:
 
 
 def would_change(question: Question, outcome: Outcome) -> Iterator[str]:
+    """What would turn the verdict, sentence by sentence; for a go, what would end it."""
     if question.request.kind is ChangeKind.ROLLBACK:
         yield "Nothing: rollbacks are never gated."
         return

@@ -27,7 +27,7 @@ MOST_LOOPS = 2
 LONGEST_LIST = 100
 """Items of a list or map that an expression sees."""
 
-EXPRESSION_CODE = "TR071"
+EXPRESSION_CODE = "TR022"
 """The code of the finding that an expression can't be used."""
 
 PREDICATE_FACTS = frozenset({"remaining", "consumed", "burn", "coverage", "incidents"})

@@ -10,7 +10,7 @@ from tightrope.base.errors import SpecError, TightropeError
 from tightrope.policy import calendars
 from tightrope.specs.model import ChangeKind, FreezeCalendar
 
-CALENDAR_CODE = "TR070"
+CALENDAR_CODE = "TR028"
 """The code of the finding that a freeze calendar can't be read."""
 
 

@@ -12,13 +12,13 @@ from tightrope.base.errors import TightropeError
 from tightrope.base.units import duration_text, percent_text, span_text
 from tightrope.policy import expressions
 from tightrope.policy.answer import UNREADABLE, Outcome, liftable, summary, would_change
-from tightrope.policy.decision import Decision, GateFacts, GateRequest, Reason, Verdict
+from tightrope.policy.decision import Decision, GateFacts, GateRequest, Reason, SloFacts, Verdict
 from tightrope.policy.digest import canonical_json, inputs_digest
 from tightrope.policy.question import Question
 from tightrope.policy.silver_bullets import exceptions_left, period_around, refusal
 from tightrope.policy.states import named, words
 from tightrope.policy.wording import budget_text, count, instant_text, kinds_text, listing, plural
-from tightrope.specs.model import ChangeKind, Expression, GateRule, ShipHow, SilverBullet
+from tightrope.specs.model import ChangeKind, ErrorBudgetPolicy, Expression, GateRule, ShipHow, SilverBullet
 
 VALID_S = 600
 """How long a decision may be acted on, seconds, unless something is known to turn it sooner."""
@@ -27,6 +27,7 @@ COVERAGE_FLOOR = Fraction(95, 100)
 """Below this share of measured slices a decision warns that its budget is known in part."""
 
 _OK, _WARN, _WAIT, _STOP = "ok", "warn", "wait", "stop"
+_BLOCKING = frozenset({_WAIT, _STOP})
 
 
 def decide(request: GateRequest, facts: GateFacts) -> Decision:
@@ -44,6 +45,10 @@ def decide(request: GateRequest, facts: GateFacts) -> Decision:
     Returns:
         A verdict, how to ship, and for each rule that spoke its id, the measured value and the bound. The order of
         SLOs, exceptions and incidents in *facts* makes no difference.
+
+    Raises:
+        UsageError: An SLO is in a state that the policy does not have. A calendar or expression that can't be used is
+            no error here but a reason: features wait, rollbacks go.
     """
     question = Question.of(request, facts)
     reasons = _reasons(question, request.kind)
@@ -315,10 +320,12 @@ def _exception(question: Question, reasons: tuple[Reason, ...]) -> tuple[SilverB
         if why_not:
             if not _long_past(question, bullet):
                 spoken.append(
-                    Reason(f"exception:{bullet.name}", _WARN, f"the exception was not used: {why_not}", until)
+                    Reason(
+                        f"exception:{bullet.name}", _WARN, f"the exception {bullet.name} was not used: {why_not}", until
+                    )
                 )
         elif unlifted:
-            says = f"the exception does not lift {listing(unlifted)}; it was not used"
+            says = f"the exception {bullet.name} was not used: it does not lift {listing(unlifted)}"
             spoken.append(Reason(f"exception:{bullet.name}", _WARN, says, until))
         else:
             says = f"granted by {bullet.approved_by} to {bullet.requested_by} {until}, “{bullet.reason}”"

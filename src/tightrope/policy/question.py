@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from tightrope.base.errors import TightropeError
+from tightrope.base.errors import TightropeError, UsageError
 from tightrope.policy.blackouts import blackouts_at, next_blackouts
 from tightrope.policy.decision import GateFacts, GateRequest, SloFacts
 from tightrope.policy.digest import canonical_json
@@ -54,7 +54,7 @@ class Question:
     @property
     def guarded(self) -> bool:
         """Whether a release goes out in smaller steps: a state says so, data is missing, or a page is out."""
-        return any(
+        return self.state.ship is ShipHow.GUARDED or any(
             named(self.policy, slo.state).ship is ShipHow.GUARDED
             or slo.stale
             or any(severity == "page" for _, severity in slo.firing)
@@ -63,8 +63,19 @@ class Question:
 
     @staticmethod
     def of(request: GateRequest, facts: GateFacts) -> Question:
+        """Put request and facts in order: the strictest state first, then the least budget left, then the name.
+
+        Raises:
+            UsageError: An SLO is in a state that the policy does not have.
+        """
         policy, at = facts.policy, request.asked_at
         rank = {state.name: index for index, state in enumerate(policy.states)}
+        for slo in facts.slos:
+            if slo.state not in rank:
+                raise UsageError(
+                    f"{slo.slo} is in state {slo.state!r}, which policy {policy.name} does not have",
+                    remedy=f"let all SLOs of {request.service} follow one policy",
+                )
         slos = sorted(
             (replace(slo, firing=tuple(sorted(slo.firing))) for slo in facts.slos),
             key=lambda slo: (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
 
-from tightrope.base.units import duration_text, time_text
+from tightrope.base.units import duration_text
 from tightrope.policy.calendars import instant
 from tightrope.policy.decision import GateRequest
+from tightrope.policy.wording import instant_text
 from tightrope.specs.model import ExceptionQuota, SilverBullet
 
 _MONTHS = {"M": 1, "Q": 3, "Y": 12}
@@ -80,9 +81,9 @@ def refusal(
     if wrong:
         return wrong
     if bullet.granted_at > request.asked_at:
-        return f"it is granted from {time_text(bullet.granted_at)} on"
+        return f"it is granted from {instant_text(bullet.granted_at, request.asked_at)} on"
     if bullet.expires_at <= request.asked_at:
-        return f"it expired at {time_text(bullet.expires_at)}"
+        return f"it expired {instant_text(bullet.expires_at, request.asked_at)}"
     if bullet.name in used:
         return "it was used before"
     counted = _counted(quota, request.service, bullets, bullet.granted_at, request.asked_at)

@@ -197,7 +197,13 @@ def _check_annotations(metadata: Table | None, kind: str, report: Report) -> Non
         name = key.text.removeprefix(PREFIX)
         path = f"{metadata.path('annotations')}.{clipped(key.text)}"
         if kind != "SLO":
-            report.add("TR023", f"{clipped(key.text)} has no effect on a {kind}", key.place, path=path, remedy="move it to the SLO")
+            report.add(
+                "TR023",
+                f"{clipped(key.text)} has no effect on a {kind}",
+                key.place,
+                path=path,
+                remedy="move it to the SLO",
+            )
         elif name not in ANNOTATIONS:
             close = "owner" if name == "team" else nearest(name, ANNOTATIONS)
             report.add(

@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from unicodedata import east_asian_width
 
 from tightrope.base.errors import SpecError
 
 Style = Callable[[str, str], str]
-"""Colours a part of the text: given its role (``error``, ``warning``, ``caret``, ``frame``, ``help``) and the text."""
+"""Colours a text by its role: ``error``, ``warning``, ``place``, ``frame``, ``caret`` or ``help``."""
 
 _WIDTH = 96
 _LEAD = 24  # characters kept before the caret when a long line is cut
 
 
-def excerpt(finding: SpecError, style: Style | None = None) -> str:
+def render(finding: SpecError, style: Style | None = None) -> str:
     """Render one finding: message, place, source line with caret and note, path, remedy. No newline at the end."""
-    paint = style or _plain
-    lines = [paint(finding.severity, f"{finding.severity}[{finding.code}]") + f": {finding.message}"]
-    number = str(finding.place.line)
-    margin = " " * (len(number) + 1)
-    lines.append(paint("frame", f"{' ' * len(number)}--> ") + str(finding.place))
+
+    def paint(text: str, role: str) -> str:
+        return style(text, role) if style else text
+
+    gutter = " " * len(str(finding.place.line))
+    lines = [
+        f"{paint(f'{finding.severity}[{finding.code}]', finding.severity)}: {finding.message}",
+        f"{gutter}{paint('-->', 'frame')} {paint(str(finding.place), 'place')}",
+    ]
+    bar = f"{gutter} {paint('|', 'frame')}"
     if finding.source_line.strip():
         shown, before, length = _window(finding.source_line, finding.place.column - 1, finding.place.length)
-        caret = " " * before + "^" * length
-        lines.append(paint("frame", f"{margin}|"))
-        lines.append(paint("frame", f"{number} |") + f" {shown}")
-        note = f" {finding.note}" if finding.note else ""
-        lines.append(paint("frame", f"{margin}|") + f" {paint('caret', caret + note)}")
+        caret = "^" * length + (f" {finding.note}" if finding.note else "")
+        lines += [
+            bar,
+            f"{paint(f'{finding.place.line} |', 'frame')} {shown}",
+            f"{bar} {' ' * before}{paint(caret, 'caret')}",
+        ]
     if finding.path:
-        lines.append(paint("frame", f"{margin}= ") + f"at: {finding.path}")
+        lines.append(f"{gutter} {paint('=', 'frame')} at: {finding.path}")
     if finding.remedy:
-        lines.append(paint("frame", f"{margin}= ") + f"{paint('help', 'help')}: {finding.remedy}")
+        lines.append(f"{gutter} {paint('=', 'frame')} {paint('help', 'help')}: {finding.remedy}")
     return "\n".join(lines)
-
-
-def excerpts(findings: Sequence[SpecError], files: int, style: Style | None = None) -> str:
-    """Render all findings and a line that counts them, ending in a newline."""
-    parts = [excerpt(finding, style) for finding in findings]
-    parts.append(summary(findings, files))
-    return "\n".join(parts) + "\n"
-
-
-def summary(findings: Sequence[SpecError], files: int) -> str:
-    """Count findings in a sentence: ``1 error, 1 warning in 12 files. tightrope explain TR012``."""
-    errors = sum(finding.severity == "error" for finding in findings)
-    counts = [_counted(errors, "error"), _counted(len(findings) - errors, "warning")]
-    said = ", ".join(count for count in counts if count) or "no findings"
-    first = next((finding for finding in findings if finding.severity == "error"), findings[0] if findings else None)
-    explain = f". tightrope explain {first.code}" if first else ""
-    return f"{said} in {files} file{'' if files == 1 else 's'}{explain}"
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}" if count else ""
-
-
-def _plain(role: str, text: str) -> str:
-    return text
 
 
 def _window(line: str, column: int, length: int) -> tuple[str, int, int]:

@@ -36,8 +36,9 @@ _RULES = (
     _error(
         "TR001",
         "The file is not YAML or JSON",
-        "The text breaks the grammar of YAML (of which JSON is a part), so nothing after this place can be read. The most "
-        "common causes are wrong indentation, an open bracket or quote, and text with `: ` in it that needs quotes.",
+        "The text breaks the grammar of YAML (of which JSON is a part), so nothing after this place can be read. The "
+        "most common causes are wrong indentation, an open bracket or quote, and text with `: ` in it that needs "
+        "quotes.",
         'description: "Search: answers within 300 ms"',
     ),
     _error(
@@ -74,8 +75,8 @@ _RULES = (
     _error(
         "TR007",
         "An anchor, alias or tag cannot be used",
-        "An alias needs its anchor earlier in the same document and outside of itself. Tags other than YAML's own types "
-        "mean nothing here.",
+        "An alias needs its anchor earlier in the same document and outside of itself. Tags other than YAML's own "
+        "types mean nothing here.",
         "labels: &labels {team: [payments]}\nother: *labels",
     ),
     _error(
@@ -108,8 +109,9 @@ _RULES = (
     _error(
         "TR012",
         "A number is out of range",
-        "For `target` this is most often a percentage where OpenSLO wants a ratio. A target of exactly 1 (100 %) leaves "
-        "no error budget, so there is nothing to manage; take the highest target you can defend, such as 0.9999.",
+        "For `target` this is most often a percentage where OpenSLO wants a ratio. A target of exactly 1 (100 %) "
+        "leaves no error budget, so there is nothing to manage; take the highest target you can defend, such as "
+        "0.9999.",
         "objectives:\n  - target: 0.999        # or: targetPercent: 99.9",
     ),
     _error(
@@ -121,15 +123,15 @@ _RULES = (
     _error(
         "TR014",
         "A value has the wrong type",
-        "A list stands where a mapping should, text where a number should, and so on. Numbers and `true` become text in "
-        "quotes.",
+        "A list stands where a mapping should, text where a number should, and so on. Numbers and `true` become text "
+        "in quotes.",
         'annotations:\n  tightrope.dev/staleAfter: "15"',
     ),
     _error(
         "TR015",
         "A name or text has the wrong form",
-        "Names are DNS labels (RFC 1123): at most 63 characters of a-z, 0-9 and `-`, with a letter or digit at both ends. "
-        "Label and annotation keys and lengths of text follow OpenSLO.",
+        "Names are DNS labels (RFC 1123): at most 63 characters of a-z, 0-9 and `-`, with a letter or digit at both "
+        "ends. Label and annotation keys and lengths of text follow OpenSLO.",
         "metadata:\n  name: checkout-availability",
     ),
     _error(
@@ -142,7 +144,8 @@ _RULES = (
         "TR017",
         "Not a duration",
         "A duration is a whole number and one unit: `m` minute, `h` hour, `d` day, `w` week, `M` month, `Q` quarter, "
-        "`Y` year; our own kinds know `s` as well. OpenSLO's text also speaks of bare minutes; its SDK, and so we, do not.",
+        "`Y` year; our own kinds know `s` as well. OpenSLO's text also speaks of bare minutes; its SDK, and so we, do "
+        "not.",
         "timeSliceWindow: 5m",
     ),
     _error(
@@ -154,29 +157,29 @@ _RULES = (
     _error(
         "TR019",
         "A list is too short or too long",
-        "OpenSLO allows exactly one time window and exactly one condition in an AlertPolicy. For several conditions, use "
-        "a MultiWindowAlertPolicy.",
+        "OpenSLO allows exactly one time window and exactly one condition in an AlertPolicy. For several conditions, "
+        "use a MultiWindowAlertPolicy.",
         "timeWindow:\n  - duration: 28d\n    isRolling: true",
     ),
     _error(
         "TR020",
         "Not a date, time, time zone or recurrence",
-        "Zones are IANA names such as `Europe/Berlin`; abbreviations such as `CET` hide daylight saving. Local times carry "
-        "no offset, since the zone stands beside them. Recurrences are RRULEs (RFC 5545).",
+        "Zones are IANA names such as `Europe/Berlin`; abbreviations such as `CET` hide daylight saving. Local times "
+        "carry no offset, since the zone stands beside them. Recurrences are RRULEs (RFC 5545).",
         "calendar:\n  startTime: 2026-01-01 00:00:00\n  timeZone: Europe/Berlin",
     ),
     _error(
         "TR021",
         "A field has no place here",
-        "`op` and `value` compare the value of a thresholdMetric. A ratioMetric has nothing to compare, and the OpenSLO "
-        "SDK forbids them there (some examples of the standard still carry them).",
+        "`op` and `value` compare the value of a thresholdMetric. A ratioMetric has nothing to compare, and the "
+        "OpenSLO SDK forbids them there (some examples of the standard still carry them).",
         "ratioMetric: …\nobjectives:\n  - target: 0.999",
     ),
     _error(
         "TR022",
         "Not a condition",
-        "A condition holds exactly one of remaining, burnRate, openIncident, alertFiring, cel, all, any, not. Bounds are "
-        'text with an operator and a number: `"< 25%"`.',
+        "A condition holds exactly one of remaining, burnRate, openIncident, alertFiring, cel, all, any, not. Bounds "
+        'text with an operator and a number: `"are < 25%"`.',
         'enter: {any: [{remaining: "< 25%"}, {burnRate: {over: 6h, is: ">= 3"}}]}',
     ),
     _error(
@@ -191,7 +194,7 @@ _RULES = (
         "The states of a policy do not add up",
         "States are ordered from free to strict. The first one holds when no other does, so it has neither `enter` nor "
         "`exit`; each later one needs both, and names are unique.",
-        'states:\n  - {name: feature, flow: feature, allows: all}\n'
+        "states:\n  - {name: feature, flow: feature, allows: all}\n"
         '  - {name: stability, flow: stability, allows: [reliability], enter: {remaining: "<= 0%"}, '
         'exit: {remaining: ">= 10%"}}',
     ),
@@ -211,8 +214,8 @@ _RULES = (
     _error(
         "TR027",
         "Two documents have the same name",
-        "Within a kind, names are unique, over all files that are read together. AlertPolicy and MultiWindowAlertPolicy "
-        "share their names, because `alertPolicyRef` may mean either.",
+        "Within a kind, names are unique, over all files that are read together. AlertPolicy and "
+        "MultiWindowAlertPolicy share their names, because `alertPolicyRef` may mean either.",
         "kind: SLO\nmetadata: {name: checkout-availability}",
     ),
     _error(
@@ -237,15 +240,15 @@ _RULES = (
     _warning(
         "TR031",
         "The alert can never fire",
-        "A burn rate is the error ratio divided by 1 - target, and the error ratio ends at 100 %. At a target of 90 % the "
-        "burn rate cannot pass 10, so a threshold of 14.4 is never met. Lower the threshold, or raise the target.",
+        "A burn rate is the error ratio divided by 1 - target, and the error ratio ends at 100 %. At a target of 90 % "
+        "the burn rate cannot pass 10, so a threshold of 14.4 is never met. Lower the threshold, or raise the target.",
         "factor: 6        # at target 0.9: needs an error ratio of 60 %",
     ),
     _warning(
         "TR032",
         "The alert fires when all is well",
-        "With `op: lte` or `lt` a burn-rate condition holds while the burn rate is low, which is always but in an outage. "
-        "Some examples of the standard have this mistake.",
+        "With `op: lte` or `lt` a burn-rate condition holds while the burn rate is low, which is always but in an "
+        "outage. Some examples of the standard have this mistake.",
         "condition: {kind: burnrate, op: gte, threshold: 14.4, lookbackWindow: 1h}",
     ),
     _warning(
@@ -270,8 +273,8 @@ _RULES = (
     _warning(
         "TR036",
         "Shorter than the resolution",
-        "The indicator has one slice per `tightrope.dev/resolution`; a lookback, slice or window below that sees no or one "
-        "slice only.",
+        "The indicator has one slice per `tightrope.dev/resolution`; a lookback, slice or window below that sees no or "
+        "one slice only.",
         "annotations: {tightrope.dev/resolution: 1m}\n# lookbacks of 5m and more",
     ),
     _warning(
@@ -283,7 +286,8 @@ _RULES = (
     _warning(
         "TR038",
         "compositeWeight has no effect",
-        "In a Timeslices composite a slice is bad when it is bad for any member; OpenSLO gives weights no part in that.",
+        "In a Timeslices composite a slice is bad when it is bad for any member; OpenSLO gives weights no part in "
+        "that.",
         "budgetingMethod: Occurrences\nobjectives:\n  - {target: 0.99, indicatorRef: search, compositeWeight: 2}",
     ),
     _warning(
@@ -295,8 +299,8 @@ _RULES = (
     _warning(
         "TR040",
         "The conditions of a state contradict each other",
-        "A state whose exit holds while its enter holds flaps; one whose enter or exit can never hold is never entered, "
-        "or never left. Leave a gap between both bounds.",
+        "A state whose exit holds while its enter holds flaps; one whose enter or exit can never hold is never "
+        "entered, or never left. Leave a gap between both bounds.",
         'enter: {remaining: "< 25%"}\nexit: {remaining: "> 35%"}',
     ),
     _warning(
@@ -304,6 +308,25 @@ _RULES = (
         "Files were skipped",
         "In directories, files without any OpenSLO or Tightrope document are passed over.",
         "tightrope validate slo/",
+    ),
+    _error(
+        "TR070",
+        "The calendar of a freeze cannot be used",
+        "The text is iCalendar, but an event in it has no start, a recurrence that cannot be read, or a zone nobody "
+        "knows.",
+        "BEGIN:VEVENT\nUID:christmas\nDTSTART;VALUE=DATE:20261221\nDTEND;VALUE=DATE:20270104\nEND:VEVENT",
+    ),
+    _error(
+        "TR071",
+        "An expression cannot be used",
+        "A CEL expression does not parse, names a fact that does not exist, or does more than an expression may.",
+        "cel: remaining < 0.5 && burn['6h'] > 2.0",
+    ),
+    _error(
+        "TR090",
+        "A PolicyTest is not valid",
+        "A test needs a policy, an SLO's slices and what is expected at some instants; see docs/policy.md.",
+        "apiVersion: tightrope.dev/v1\nkind: PolicyTest",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The kinds of documents as tables: OpenSLO v1's seven, as strict as its Go SDK, and our own under ``tightrope.dev/v1``.
+"""The kinds of documents as tables: OpenSLO v1's seven, as strict as its Go SDK, and our own (``tightrope.dev/v1``).
 
 Source: OpenSLO go-sdk, ``pkg/openslo/v1``. Where the standard's README and its SDK differ, the SDK holds.
 """
@@ -69,6 +69,7 @@ _ANNOTATION_KEY = Form(
     317,
 )
 
+
 def _target_objection(whole: int) -> Objection:
     """What to say of a target outside ``[0, whole)``; *whole* is 1 for ratios and 100 for percentages."""
 
@@ -89,7 +90,11 @@ def _target_objection(whole: int) -> Objection:
                 f"write `target: {ratio}` or `targetPercent: {text}`",
             )
         if number < 0 or number > whole:
-            return (f"{name} {text} is out of range", f"at least 0 and below {whole}", f"write `target: 0.999` for 99.9 %")
+            return (
+                f"{name} {text} is out of range",
+                f"at least 0 and below {whole}",
+                "write `target: 0.999` for 99.9 %",
+            )
         return None
 
     return objection
@@ -102,7 +107,8 @@ ANNOTATIONS: dict[str, Field] = {
     "gaps": Field(Word(tuple(Gaps)), says="How slices without data count: ignore, good, bad or hold."),
     "basis": Field(Word(tuple(Basis)), says="Of what the budget is a share while history does not fill the window."),
     "staleAfter": Field(
-        Number(at_least=Fraction(1), whole=True), says="Slices without data after which the state is unknown; 10 if absent."
+        Number(at_least=Fraction(1), whole=True),
+        says="Slices without data after which the state is unknown; 10 if absent.",
     ),
     "policy": Field(Text(DNS_LABEL), says="Name of the ErrorBudgetPolicy that this SLO follows."),
     "dependsOn": Field(Text(), says="Services whose own failures explain this one's, separated by commas."),
@@ -120,7 +126,9 @@ def _metadata(annotated: bool = False) -> Record:
     known = "|".join(ANNOTATIONS) if annotated else ""
     ours = {
         "properties": {
-            f"{PREFIX}{name}": {"type": "string", "description": item.says} for name, item in ANNOTATIONS.items() if annotated
+            f"{PREFIX}{name}": {"type": "string", "description": item.says}
+            for name, item in ANNOTATIONS.items()
+            if annotated
         },
         "patternProperties": {rf"^tightrope\.dev/(?!({known})$)" if known else r"^tightrope\.dev/": False},
     }
@@ -195,7 +203,9 @@ _METRIC = Record(
 
 _RATIO = Record(
     {
-        "counter": Field(Flag(), says="Whether the values grow for ever (true) or are counts of events since the last."),
+        "counter": Field(
+            Flag(), says="Whether the values grow for ever (true) or are counts of events since the last."
+        ),
         "good": Field(_METRIC, says="Good events."),
         "bad": Field(_METRIC, says="Bad events."),
         "total": Field(_METRIC, says="All valid events."),
@@ -254,7 +264,9 @@ _TARGET_SPEC = Record(
     name="AlertNotificationTargetSpec",
 )
 
-_TARGETS = ListOf(_inline("targetRef", "AlertNotificationTarget", _TARGET_SPEC, "an AlertNotificationTarget"), at_least=1)
+_TARGETS = ListOf(
+    _inline("targetRef", "AlertNotificationTarget", _TARGET_SPEC, "an AlertNotificationTarget"), at_least=1
+)
 
 _WHEN = {
     "alertWhenNoData": Field(Flag(), says="Alert when telemetry is missing."),
@@ -466,10 +478,14 @@ _SLO_SPEC = Record(
         "indicator": Field(_INDICATOR, says="The SLI, written out here."),
         "indicatorRef": Field(NAME_REF, says="Name of an SLI."),
         "budgetingMethod": Field(Word(tuple(BudgetingMethod)), True, "Occurrences, Timeslices or RatioTimeslices"),
-        "timeWindow": Field(ListOf(_TIME_WINDOW, 1, 1, remedy="give exactly one time window"), True, "A list of one window"),
+        "timeWindow": Field(
+            ListOf(_TIME_WINDOW, 1, 1, remedy="give exactly one time window"), True, "A list of one window"
+        ),
         "objectives": Field(ListOf(_OBJECTIVE, 1), True, "A list with at least one target"),
         "alertPolicies": Field(
-            ListOf(_inline("alertPolicyRef", "AlertPolicy", _ALERT_POLICY_SPEC, "an AlertPolicy or MultiWindowAlertPolicy")),
+            ListOf(
+                _inline("alertPolicyRef", "AlertPolicy", _ALERT_POLICY_SPEC, "an AlertPolicy or MultiWindowAlertPolicy")
+            ),
             says="Who is called when; the four tiers of the SRE Workbook if absent.",
         ),
     },
@@ -481,7 +497,10 @@ _SLO_SPEC = Record(
             {
                 "allOf": [
                     {
-                        "if": {"properties": {"budgetingMethod": {"const": method.value}}, "required": ["budgetingMethod"]},
+                        "if": {
+                            "properties": {"budgetingMethod": {"const": method.value}},
+                            "required": ["budgetingMethod"],
+                        },
                         "then": {"properties": {"objectives": {"items": {"required": list(names)}}}},
                     }
                     for method, names in _SLICE_FIELDS.items()
@@ -492,7 +511,9 @@ _SLO_SPEC = Record(
             _op_and_value,
             {
                 "if": {
-                    "properties": {"indicator": {"properties": {"spec": {"required": ["ratioMetric"]}}, "required": ["spec"]}},
+                    "properties": {
+                        "indicator": {"properties": {"spec": {"required": ["ratioMetric"]}}, "required": ["spec"]}
+                    },
                     "required": ["indicator"],
                 },
                 "then": {"properties": {"objectives": {"items": {"properties": {"op": False, "value": False}}}}},
@@ -524,8 +545,12 @@ def _predicate_fields() -> dict[str, Field]:
             ),
             says="Burn rate over a lookback.",
         ),
-        "openIncident": Field(ListOf(Text()), says="An incident of one of these severities is open; any, if the list is empty."),
-        "alertFiring": Field(ListOf(Text()), says="An alert of one of these severities fires; any, if the list is empty."),
+        "openIncident": Field(
+            ListOf(Text()), says="An incident of one of these severities is open; any, if the list is empty."
+        ),
+        "alertFiring": Field(
+            ListOf(Text()), says="An alert of one of these severities fires; any, if the list is empty."
+        ),
         "cel": Field(Text(), says="A CEL expression over remaining, consumed, burn, coverage and incidents."),
     }
 
@@ -609,7 +634,9 @@ _POLICY_SPEC = Record(
     {
         "description": DESCRIPTION,
         "services": Field(_NAMES, says="Services it covers; all that no other policy names, if absent."),
-        "basis": Field(Word(tuple(Basis)), says="Of what the budget is a share while history does not fill the window."),
+        "basis": Field(
+            Word(tuple(Basis)), says="Of what the budget is a share while history does not fill the window."
+        ),
         "states": Field(ListOf(_STATE, 1), True, "From free to strict"),
         "unknown": Field(
             Record(
@@ -642,7 +669,7 @@ _POLICY_SPEC = Record(
                         "name": Field(Text(), True),
                         "days": Field(ListOf(Word(DAYS), 1), True, "mon to sun: the days on which it begins"),
                         "from": Field(ClockTime(), True, 'Such as "16:00"'),
-                        "to": Field(ClockTime(), True, "Such as \"08:00\"; past midnight if smaller than `from`"),
+                        "to": Field(ClockTime(), True, 'Such as "08:00"; past midnight if smaller than `from`'),
                         "timeZone": Field(Zone(), says="UTC if absent."),
                         "allows": Field(_ALLOWS, says="What may ship all the same."),
                         "environments": Field(_NAMES, says="Environments it holds for; all, if absent."),
@@ -663,8 +690,12 @@ _POLICY_SPEC = Record(
             ),
             says="How many exceptions (silver bullets) there are.",
         ),
-        "postmortem": Field(_SHARE_OR_OFF, says="An incident that spends more than this share needs a postmortem; or `off`."),
-        "recurring": Field(_SHARE_OR_OFF, says="A class of outage above this share of a quarter needs an objective; or `off`."),
+        "postmortem": Field(
+            _SHARE_OR_OFF, says="An incident that spends more than this share needs a postmortem; or `off`."
+        ),
+        "recurring": Field(
+            _SHARE_OR_OFF, says="A class of outage above this share of a quarter needs an objective; or `off`."
+        ),
         "outOfScope": Field(_NAMES, says="Causes that do not count towards the states, such as dependency."),
         "maxConcurrentRollouts": Field(Number(at_least=Fraction(1), whole=True), says="No limit if absent."),
         "rules": Field(
@@ -746,7 +777,9 @@ def _tier_names_differ(table: Table, report: Report) -> None:
     for tier in table.tables("tiers"):
         name = tier.text("name")
         if name in seen:
-            report.add("TR027", f"two tiers are called {name}", tier.at("name"), path=tier.path("name"), remedy="rename one")
+            report.add(
+                "TR027", f"two tiers are called {name}", tier.at("name"), path=tier.path("name"), remedy="rename one"
+            )
         if name:
             seen.add(name)
 

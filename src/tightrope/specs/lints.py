@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 
 from tightrope.base.units import HOUR_S, MINUTE_S, Duration, duration_text
 from tightrope.specs.model import (
@@ -23,6 +23,7 @@ from tightrope.specs.model import (
     Predicate,
     RemainingIs,
     Slo,
+    leaves,
 )
 from tightrope.specs.positions import Report
 from tightrope.specs.shapes import Table, percent_text
@@ -43,7 +44,9 @@ def lint_slo(spec: Table, report: Report) -> None:
             window.at("duration"),
             path=window.path("duration"),
             note="m is minutes, M is months" if month else "very short",
-            remedy=f"write {duration.count}M for {_months(duration.count)}" if month else "take a window of days, such as 28d",
+            remedy=f"write {duration.count}M for {_months(duration.count)}"
+            if month
+            else "take a window of days, such as 28d",
         )
         duration = None  # what follows from so short a window is not worth saying
     for item in spec.tables("objectives"):
@@ -80,7 +83,8 @@ def lint_conditions(slo: Slo, conditions: Iterable[tuple[Condition, Table]], rep
     window_s = slo.window.duration.seconds
     for condition, table in conditions:
         path = next(
-            (table.path(name) for name in ("threshold", "factor", "budget", "share") if table.given(name)), table.spot.path
+            (table.path(name) for name in ("threshold", "factor", "budget", "share") if table.given(name)),
+            table.spot.path,
         )
         needed = condition.threshold * (1 - lowest)
         rising = condition.op in (Comparison.GTE, Comparison.GT)
@@ -182,16 +186,16 @@ def _months(count: int) -> str:
     return "a month" if count == 1 else f"{count} months"
 
 
-# --- contradictions between enter and exit: every condition is constant between its bounds, so a few points say all ----
+# --- contradictions between enter and exit: every condition is constant between its bounds, so a few points do ---
 
 
 def _contradiction(state: PolicyState) -> str:
     if state.enter is None or state.exit is None:
         return ""
-    leaves = [*_leaves(state.enter), *_leaves(state.exit)]
-    if any(isinstance(leaf, Expression) for leaf in leaves):
+    parts = [*leaves(state.enter), *leaves(state.exit)]
+    if any(isinstance(leaf, Expression) for leaf in parts):
         return ""
-    axes = _axes(leaves)
+    axes = _axes(parts)
     points = 1
     for values in axes.values():
         points *= len(values)
@@ -212,16 +216,10 @@ def _contradiction(state: PolicyState) -> str:
 _Axis = tuple[str, int | frozenset[str]]
 
 
-def _leaves(predicate: Predicate) -> list[Predicate]:
-    if isinstance(predicate, AllOf | AnyOf):
-        return [leaf for part in predicate.parts for leaf in _leaves(part)]
-    return _leaves(predicate.part) if isinstance(predicate, Not) else [predicate]
-
-
-def _axes(leaves: list[Predicate]) -> dict[_Axis, tuple[Fraction, ...]]:
-    """Values worth trying for each thing that is measured: at, below and above every bound, as far as they can occur."""
+def _axes(parts: list[Predicate]) -> dict[_Axis, tuple[Fraction, ...]]:
+    """Values worth trying of each thing that is measured: at, below and above every bound, as far as they occur."""
     bounds: dict[_Axis, set[Fraction]] = {}
-    for leaf in leaves:
+    for leaf in parts:
         if isinstance(leaf, RemainingIs | BurnRateIs):
             bounds.setdefault(_axis(leaf), set()).add(leaf.bound)
         elif isinstance(leaf, IncidentOpen | AlertFiring):
@@ -233,11 +231,9 @@ def _axes(leaves: list[Predicate]) -> dict[_Axis, tuple[Fraction, ...]]:
             axes[axis] = (Fraction(0), Fraction(1))
             continue
         ordered = sorted(found)
-        between = [(a + b) / 2 for a, b in zip(ordered, ordered[1:], strict=False)]
+        between = [(a + b) / 2 for a, b in pairwise(ordered)]
         tried = {*ordered, *between, ordered[0] - 1, ordered[-1] + 1, Fraction(1), Fraction(0)}
-        axes[axis] = tuple(
-            value for value in tried if (value <= 1 if axis[0] == "remaining" else value >= 0)
-        )
+        axes[axis] = tuple(value for value in tried if (value <= 1 if axis[0] == "remaining" else value >= 0))
     return axes
 
 

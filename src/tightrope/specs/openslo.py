@@ -64,7 +64,7 @@ class Reader:
     # --- indicators ----------------------------------------------------------------------------------------------
 
     def _indicator_at(self, table: Table, folder: str) -> Indicator | None:
-        """The SLI of an SLO or of a member of a composite, inlined or referred to; None if there is none, or a bad one."""
+        """The SLI of an SLO or of a member of a composite, inlined or referred to; None if absent or bad."""
         inline = table.get("indicator", Table)
         if inline is not None:
             metadata, spec = inline.get("metadata", Table), inline.get("spec", Table)
@@ -89,15 +89,18 @@ class Reader:
         if ratio is None:
             return None
         sources: dict[str, MetricSource] = {}
-        for part in ("total", "good", "bad", "raw"):
+        parts = [part for part in ("good", "bad", "total", "raw") if ratio.given(part)]
+        for part in parts:
             metric = ratio.get(part, Table)
             source = self._metric_source(name, metric, folder) if metric else None
             if source is not None:
                 sources[part] = source
-            elif ratio.given(part):
-                return None
+        if len(sources) < len(parts):
+            return None
         raw_type = ratio.get("rawType", str) if "raw" in sources else None
-        return Indicator(name, RatioMetric(**sources, raw_type=raw_type, counter=bool(ratio.get("counter", bool))), spec.place)
+        return Indicator(
+            name, RatioMetric(**sources, raw_type=raw_type, counter=bool(ratio.get("counter", bool))), spec.place
+        )
 
     def _metric_source(self, indicator: str, metric: Table, folder: str) -> MetricSource | None:
         table = metric.get("metricSource", Table)
@@ -139,7 +142,11 @@ class Reader:
             metadata = item.get("metadata", Table)
             return self._open_alert_policy(metadata.text("name") if metadata else "", inline)
         name = item.text("alertPolicyRef")
-        document = self.library.find("AlertPolicy", name, item.at("alertPolicyRef"), item.path("alertPolicyRef")) if name else None
+        document = (
+            self.library.find("AlertPolicy", name, item.at("alertPolicyRef"), item.path("alertPolicyRef"))
+            if name
+            else None
+        )
         return self._alert_policy_of(document, window_s) if document else None
 
     def _alert_policy_of(self, document: Document, window_s: int) -> tuple[AlertPolicy, tuple[Table, ...]] | None:
@@ -159,7 +166,9 @@ class Reader:
             title = label.text("name") if label else ""
             if table is None and item.text("conditionRef"):
                 title = item.text("conditionRef")
-                document = self.library.find("AlertCondition", title, item.at("conditionRef"), item.path("conditionRef"))
+                document = self.library.find(
+                    "AlertCondition", title, item.at("conditionRef"), item.path("conditionRef")
+                )
                 table = document.spec if document and document.good else None
             condition = _condition(title, table) if table else None
             if table is not None and condition is not None:
@@ -260,7 +269,9 @@ def _mapping(node: Node) -> dict[str, Any]:
 
 def _condition(name: str, spec: Table) -> Condition | None:
     table = spec.get("condition", Table)
-    lookback, threshold = (table.get("lookbackWindow", Duration), table.get("threshold", Fraction)) if table else (None, None)
+    lookback, threshold = (
+        (table.get("lookbackWindow", Duration), table.get("threshold", Fraction)) if table else (None, None)
+    )
     if table is None or lookback is None or threshold is None:
         return None
     after = table.get("alertAfter", Duration)

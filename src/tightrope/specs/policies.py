@@ -21,6 +21,7 @@ from tightrope.specs.model import (
     BlackoutHours,
     BurnRateIs,
     ChangeKind,
+    Comparison,
     ErrorBudgetPolicy,
     ExceptionQuota,
     Exclusion,
@@ -56,7 +57,9 @@ def error_budget_policies(library: Library, read_beside: ReadBeside) -> tuple[Er
     covered: dict[str, Document] = {}
     for document in library.of_kind("ErrorBudgetPolicy"):
         _tell_overlap(document, covered, report)
-        calendars = tuple(_calendar(table, document.folder, read_beside, report) for table in document.spec.tables("freezes"))
+        calendars = tuple(
+            _calendar(table, document.folder, read_beside, report) for table in document.spec.tables("freezes")
+        )
         if document.good:
             policy = _policy(document, tuple(calendar or "" for calendar in calendars))
             lint_policy(policy, document.spec.tables("states"), report)
@@ -126,16 +129,21 @@ def _predicate(table: Table) -> Predicate:
     if denied is not None:
         return Not(_predicate(denied))
     if burn is not None:
-        op, bound = burn.values["is"]  # type: ignore[misc]  # a checked Bound
-        return BurnRateIs(_seconds(burn, "over", 0), op, bound)
+        return BurnRateIs(_seconds(burn, "over", 0), *_bound(burn, "is"))
     if table.given("remaining"):
-        op, bound = table.values["remaining"]  # type: ignore[misc]  # a checked Bound
-        return RemainingIs(op, bound)
+        return RemainingIs(*_bound(table, "remaining"))
     if table.given("openIncident"):
         return IncidentOpen(frozenset(table.texts("openIncident")))
     if table.given("alertFiring"):
         return AlertFiring(frozenset(table.texts("alertFiring")))
     return Expression(table.text("cel"), table.at("cel"))
+
+
+def _bound(table: Table, name: str) -> tuple[Comparison, Fraction]:
+    op, bound = table.get(name, tuple) or ()
+    assert isinstance(op, Comparison)
+    assert isinstance(bound, Fraction)
+    return op, bound
 
 
 def _allows(table: Table, default: frozenset[ChangeKind], name: str = "allows") -> frozenset[ChangeKind]:
@@ -161,7 +169,7 @@ def _freeze(table: Table, calendar: str) -> FreezeCalendar:
         services=frozenset(table.texts("services")),
         environments=frozenset(table.texts("environments")),
         reason=table.text("reason"),
-        place=table.place,
+        place=table.at("calendar"),
     )
 
 
@@ -214,7 +222,9 @@ def _quota(table: Table | None) -> ExceptionQuota | None:
 
 
 def _rule(table: Table) -> GateRule:
-    return GateRule(table.text("id"), table.text("when"), table.text("verdict"), table.text("message"), table.at("when"))
+    return GateRule(
+        table.text("id"), table.text("when"), table.text("verdict"), table.text("message"), table.at("when")
+    )
 
 
 def _share_or_off(spec: Table, name: str, default: Fraction | None) -> Fraction | None:
@@ -244,7 +254,7 @@ def _exclusion(document: Document) -> Exclusion:
     spec = document.spec
     return Exclusion(
         name=document.name,
-        starts_at=spec.get("startsAt", datetime) or datetime.min,
+        starts_at=_local_time(spec, "startsAt"),
         duration_s=_seconds(spec, "duration", 0),
         time_zone=spec.text("timeZone", "UTC"),
         rrule=spec.text("rrule").strip().removeprefix("RRULE:"),
@@ -272,6 +282,12 @@ def _silver_bullet(document: Document) -> SilverBullet:
         environment=spec.text("environment"),
         place=document.place,
     )
+
+
+def _local_time(table: Table, name: str) -> datetime:
+    local = table.get(name, datetime)
+    assert local is not None
+    return local
 
 
 def _seconds(table: Table | None, name: str, default: int) -> int:

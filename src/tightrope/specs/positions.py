@@ -7,9 +7,10 @@ somebody asks for a number, so that it becomes exactly 999/1000.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -70,9 +71,7 @@ class Report:
     lines: dict[str, list[str]] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)  # files of which some part could not be read at all
 
-    def add(
-        self, code: str, message: str, place: Place, *, path: str = "", note: str = "", remedy: str = ""
-    ) -> None:
+    def add(self, code: str, message: str, place: Place, *, path: str = "", note: str = "", remedy: str = "") -> None:
         """Note one finding; its severity follows from the code."""
         lines = self.lines.get(place.file, [])
         line = lines[place.line - 1] if place.line <= len(lines) else ""
@@ -103,9 +102,10 @@ def read_documents(text: str, file: str, report: Report) -> tuple[Node, ...]:
     composer = _Composer(text, file, report)
     documents: list[Node] = []
     try:
+        # One by one, so that the documents before a broken one are kept.
         for document in composer.documents():
-            documents.append(document)
-    except _Unreadable:
+            documents.append(document)  # noqa: PERF402
+    except _UnreadableError:
         report.unread.add(file)
     except UnicodeEncodeError as error:
         place = _place_at(text, error.start, file)
@@ -142,7 +142,9 @@ def is_text(node: Node) -> bool:
     """Whether the node is text by the core schema: quoted, or nothing that reads as null, bool or number."""
     if not isinstance(node, ScalarNode):
         return False
-    return not node.plain or not (is_null(node) or flag_of(node) is not None or isinstance(_number_plain(node.text), int | float))
+    return not node.plain or not (
+        is_null(node) or flag_of(node) is not None or isinstance(_number_plain(node.text), int | float)
+    )
 
 
 def plain_value(node: Node) -> Any:
@@ -160,7 +162,7 @@ def plain_value(node: Node) -> Any:
 
 
 def canonical(node: Node) -> Any:
-    """The node as values whose JSON is the same for the same content: keys sorted, numbers exact, ``1.0`` equal to ``1``."""
+    """The node as values whose JSON is the same for the same content: keys sorted, numbers exact, ``1.0`` as ``1``."""
     if isinstance(node, MapNode):
         return {key.text: canonical(value) for key, value in sorted(node.entries, key=lambda entry: entry[0].text)}
     if isinstance(node, ListNode):
@@ -191,7 +193,7 @@ def clipped(text: str, longest: int = 60) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """Reading of the file stops here; the finding is already noted."""
 
 
@@ -207,7 +209,7 @@ class _Composer:
         self._anchors: dict[str, tuple[Node, int, int] | None] = {}
         self._nodes = 0
 
-    def documents(self) -> Any:
+    def documents(self) -> Iterator[Node]:
         """Yield the root of each document that is not empty."""
         while True:
             event = self._parser.get_event()
@@ -224,13 +226,23 @@ class _Composer:
         """Read one node; also tell its size with all aliases written out, and its height."""
         place = self._place(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, depth, place)
+            return self._alias(event.anchor or "", depth, place)
         if event.tag is not None and event.tag not in _CORE_TAGS and event.tag != "!":
-            self._stop("TR007", f"the tag {clipped(event.tag)} is not understood", place, "remove the tag; specs are plain YAML")
+            self._stop(
+                "TR007",
+                f"the tag {clipped(event.tag)} is not understood",
+                place,
+                "remove the tag; specs are plain YAML",
+            )
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         if depth >= NESTING_MAX:
-            self._stop("TR006", f"nested deeper than {NESTING_MAX} levels", place, "a spec is never this deep; check the brackets")
+            self._stop(
+                "TR006",
+                f"nested deeper than {NESTING_MAX} levels",
+                place,
+                "a spec is never this deep; check the brackets",
+            )
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "") and event.tag not in ("tag:yaml.org,2002:str", "!")
             built: tuple[Node, int, int] = (ScalarNode(event.value, plain, place), 1, 0)
@@ -287,12 +299,16 @@ class _Composer:
             if isinstance(source, MapNode):
                 found += source.entries
             else:
-                self._report.add("TR007", "`<<` merges mappings only", source.place, remedy="give it an alias of a mapping")
+                self._report.add(
+                    "TR007", "`<<` merges mappings only", source.place, remedy="give it an alias of a mapping"
+                )
         return found
 
     def _alias(self, name: str, depth: int, place: Place) -> tuple[Node, int, int]:
         if name not in self._anchors:
-            self._stop("TR007", f"the alias *{name} has no anchor &{name} before it", place, f"add &{name} where the value is")
+            self._stop(
+                "TR007", f"the alias *{name} has no anchor &{name} before it", place, f"add &{name} where the value is"
+            )
         built = self._anchors[name]
         if built is None:
             self._stop("TR007", f"the alias *{name} stands inside its own anchor", place, "write the value out")
@@ -305,11 +321,16 @@ class _Composer:
         """Refuse documents that grow beyond all measure once their aliases are written out."""
         self._nodes += 1
         if size > NODES_MAX or self._nodes > NODES_MAX:
-            self._stop("TR006", f"more than {NODES_MAX} values, aliases written out", place, "split the file, or use fewer aliases")
+            self._stop(
+                "TR006",
+                f"more than {NODES_MAX} values, aliases written out",
+                place,
+                "split the file, or use fewer aliases",
+            )
 
-    def _stop(self, code: str, message: str, place: Place, remedy: str) -> Any:
+    def _stop(self, code: str, message: str, place: Place, remedy: str) -> NoReturn:
         self._report.add(code, message, place, remedy=remedy)
-        raise _Unreadable
+        raise _UnreadableError
 
     def _place(self, event: Any) -> Place:
         start, end = event.start_mark, event.end_mark
@@ -362,7 +383,11 @@ def _tell_yaml_error(error: yaml.YAMLError, text: str, file: str, report: Report
 
 
 def _unprintable(char: str) -> bool:
-    return (ord(char) < 0x20 and char not in "\t\n\r") or 0x7F <= ord(char) < 0xA0 and char != "\x85" or char in "\ufffe\uffff"
+    return (
+        (ord(char) < 0x20 and char not in "\t\n\r")
+        or (0x7F <= ord(char) < 0xA0 and char != "\x85")
+        or char in "\ufffe\uffff"
+    )
 
 
 def _place_at(text: str, index: int, file: str) -> Place:

@@ -11,7 +11,7 @@ COMBINED = "tightrope"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Make one schema per kind, by the kind's name, and ``tightrope``, which fits a document of any kind or a list of them."""
+    """Make one schema per kind, by its name, and ``tightrope``, which fits a document of any kind or a list of them."""
     made: dict[str, dict[str, Any]] = {}
     shared: dict[str, Any] = {}
     whole: list[dict[str, Any]] = []
@@ -19,12 +19,17 @@ def schemas() -> dict[str, dict[str, Any]]:
         for kind, record in kinds.items():
             defs: dict[str, Any] = {}
             body = record.schema(defs)
-            made[kind] = {"$schema": DIALECT, "title": f"{kind} ({version})", **body} | ({"$defs": defs} if defs else {})
+            made[kind] = {"$schema": DIALECT, "title": f"{kind} ({version})", **body} | (
+                {"$defs": defs} if defs else {}
+            )
             shared |= defs
             shared[kind] = body
             whole.append(
                 {
-                    "if": {"properties": {"apiVersion": {"const": version}, "kind": {"const": kind}}, "required": ["kind"]},
+                    "if": {
+                        "properties": {"apiVersion": {"const": version}, "kind": {"const": kind}},
+                        "required": ["kind"],
+                    },
                     "then": {"$ref": f"#/$defs/{kind}"},
                 }
             )

@@ -54,10 +54,10 @@ class Spot:
 class Shape(Protocol):
     """What a value may be."""
 
-    def read(self, node: Node, spot: Spot, report: Report) -> object | None:
+    def read(self, node: Node, spot: Spot, report: Report, /) -> object | None:
         """Hand back the value, or note findings and hand back None."""
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, defs: dict[str, Schema], /) -> Schema:
         """The shape as JSON Schema; shapes with a name are put into *defs*."""
 
 
@@ -137,10 +137,13 @@ class Text:
     def read(self, node: Node, spot: Spot, report: Report) -> str | None:
         if not isinstance(node, ScalarNode) or not is_text(node):
             remedy = f'put it in quotes: "{clipped(node.text)}"' if isinstance(node, ScalarNode) else "write text here"
-            return _wrong_type(node, "text", spot, report, remedy)
+            _wrong_type(node, "text", spot, report, remedy)
+            return None
         text, form = node.text, self.form
         if not text.strip() and not self.empty:
-            report.add("TR015", f"{_name(spot)} is empty", node.place, path=spot.path, remedy="write something, or remove it")
+            report.add(
+                "TR015", f"{_name(spot)} is empty", node.place, path=spot.path, remedy="write something, or remove it"
+            )
             return None
         longest = form.longest if form and form.longest else self.longest
         if longest and len(text) > longest:
@@ -165,7 +168,7 @@ class Text:
             return None
         return text
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         schema: Schema = {"type": "string"}
         longest = self.form.longest if self.form and self.form.longest else self.longest
         if longest:
@@ -187,7 +190,8 @@ class Word:
         if isinstance(node, ScalarNode) and node.text in self.words and is_text(node):
             return node.text
         if not isinstance(node, ScalarNode):
-            return _wrong_type(node, f"one of {_listed(self.words)}", spot, report, "write one word")
+            _wrong_type(node, f"one of {_listed(self.words)}", spot, report, "write one word")
+            return None
         close = nearest(node.text, self.words)
         report.add(
             "TR016",
@@ -199,7 +203,7 @@ class Word:
         )
         return None
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "string", "enum": list(self.words)}
 
 
@@ -223,7 +227,8 @@ class Number:
         if number is None:
             quoted = isinstance(node, ScalarNode) and not node.plain
             remedy = "write it without quotes" if quoted else "write a decimal such as 0.5"
-            return _wrong_type(node, "a number", spot, report, remedy)
+            _wrong_type(node, "a number", spot, report, remedy)
+            return None
         said = self.objection(number) if self.objection else None
         if said is None and not self._inside(number):
             bounds = self._bounds()
@@ -255,7 +260,7 @@ class Number:
         ]
         return " and ".join((["whole"] if self.whole else []) + parts)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         schema: Schema = {"type": "integer" if self.whole else "number"}
         bounds = {
             "minimum": self.at_least,
@@ -275,7 +280,8 @@ class Share:
     def read(self, node: Node, spot: Spot, report: Report) -> Fraction | None:
         share = share_of(node.text) if isinstance(node, ScalarNode) else None
         if share is None:
-            return _wrong_type(node, "a share", spot, report, "write a percentage such as 20%, or a ratio such as 0.2")
+            _wrong_type(node, "a share", spot, report, "write a percentage such as 20%, or a ratio such as 0.2")
+            return None
         if share <= 0 or (self.at_most is not None and share > self.at_most):
             report.add(
                 "TR012",
@@ -283,12 +289,14 @@ class Share:
                 node.place,
                 path=spot.path,
                 note="above 0 %" + (f", at most {percent_text(self.at_most)}" if self.at_most is not None else ""),
-                remedy=f"for {percent_text(share / 100)} write {_scalar_text(node)}%" if share > 1 else "write a share such as 20%",
+                remedy=f"for {percent_text(share / 100)} write {_scalar_text(node)}%"
+                if share > 1
+                else "write a share such as 20%",
             )
             return None
         return share
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         number: Schema = {"type": "number", "exclusiveMinimum": 0}
         if self.at_most is not None:
             number["maximum"] = int(self.at_most)
@@ -302,10 +310,11 @@ class Flag:
     def read(self, node: Node, spot: Spot, report: Report) -> bool | None:
         flag = flag_of(node)
         if flag is None:
-            return _wrong_type(node, "true or false", spot, report, "write true or false, without quotes")
+            _wrong_type(node, "true or false", spot, report, "write true or false, without quotes")
+            return None
         return flag
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "boolean"}
 
 
@@ -323,18 +332,28 @@ class Span:
             if duration.unit not in self.units:
                 raise UsageError("")
         except (UsageError, ValueError):
-            return self._refuse(node, text, spot, report)
+            self._refuse(node, text, spot, report)
+            return None
         if duration.count == 0 and not self.zero:
-            report.add("TR017", f"{_name(spot)} is no time at all", node.place, path=spot.path, remedy="write 1m or more")
+            report.add(
+                "TR017", f"{_name(spot)} is no time at all", node.place, path=spot.path, remedy="write 1m or more"
+            )
             return None
         if duration.seconds > _LONGEST_S:
-            report.add("TR017", f"{_name(spot)} {clipped(text)} is over 100 years", node.place, path=spot.path, remedy="write less")
+            report.add(
+                "TR017",
+                f"{_name(spot)} {clipped(text)} is over 100 years",
+                node.place,
+                path=spot.path,
+                remedy="write less",
+            )
             return None
         return duration
 
     def _refuse(self, node: Node, text: str, spot: Spot, report: Report) -> None:
         if not isinstance(node, ScalarNode):
-            return _wrong_type(node, "a duration", spot, report, "write a duration such as 5m, 6h or 28d")
+            _wrong_type(node, "a duration", spot, report, "write a duration such as 5m, 6h or 28d")
+            return
         units = " ".join(self.units)
         remedy = f"write a whole number and one unit of {units}, such as 5m, 6h or 28d"
         if re.fullmatch(r"[0-9]{1,9}", text):
@@ -347,9 +366,8 @@ class Span:
             note="a number and a unit",
             remedy=remedy,
         )
-        return None
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "string", "pattern": rf"^{'[0-9]+' if self.zero else '0*[1-9][0-9]*'}[{self.units}]$"}
 
 
@@ -361,10 +379,10 @@ class Zone:
         from zoneinfo import ZoneInfo, available_timezones
 
         if not isinstance(node, ScalarNode) or not is_text(node):
-            return _wrong_type(node, "a time zone", spot, report, "write an IANA name such as Europe/Berlin, or UTC")
+            _wrong_type(node, "a time zone", spot, report, "write an IANA name such as Europe/Berlin, or UTC")
+            return None
         try:
-            ZoneInfo(node.text)
-            return node.text
+            return ZoneInfo(node.text).key
         except (KeyError, ValueError, OSError):
             close = nearest(node.text, available_timezones())
             report.add(
@@ -377,7 +395,7 @@ class Zone:
             )
             return None
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "string", "minLength": 1}
 
 
@@ -389,7 +407,9 @@ class LocalTime:
 
     def read(self, node: Node, spot: Spot, report: Report) -> datetime | None:
         text = node.text.strip() if isinstance(node, ScalarNode) else ""
-        pattern = r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}" if self.strict else r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2})?)?"
+        pattern = (
+            r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}" if self.strict else r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2})?)?"
+        )
         try:
             if re.fullmatch(pattern, text, re.ASCII):
                 return datetime.fromisoformat(text)
@@ -406,7 +426,7 @@ class LocalTime:
         )
         return None
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         rest = r" \d{2}:\d{2}:\d{2}" if self.strict else r"([ T]\d{2}:\d{2}(:\d{2})?)?"
         return {"type": "string", "pattern": rf"^\d{{4}}-\d{{2}}-\d{{2}}{rest}$"}
 
@@ -431,7 +451,7 @@ class Instant:
         )
         return None
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}"}
 
 
@@ -454,7 +474,7 @@ class ClockTime:
             return None
         return minutes
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "string", "pattern": r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$"}
 
 
@@ -480,7 +500,7 @@ class Bound:
         op = {"<": Comparison.LT, "<=": Comparison.LTE, ">": Comparison.GT, ">=": Comparison.GTE}[match[1]]
         return op, bound
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "string", "pattern": self._PATTERN, "examples": ["< 25%", ">= 3"]}
 
 
@@ -488,10 +508,10 @@ class Bound:
 class Anything:
     """Any YAML at all; stays a node."""
 
-    def read(self, node: Node, spot: Spot, report: Report) -> Node:
+    def read(self, node: Node, _spot: Spot, _report: Report, /) -> Node:
         return node
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": ["object", "array", "string", "number", "boolean"]}
 
 
@@ -501,13 +521,16 @@ class AnyMap:
 
     def read(self, node: Node, spot: Spot, report: Report) -> MapNode | None:
         if not isinstance(node, MapNode):
-            return _wrong_type(node, "a mapping", spot, report, "write `name: value` below it")
+            _wrong_type(node, "a mapping", spot, report, "write `name: value` below it")
+            return None
         if not node.entries:
-            report.add("TR019", f"{_name(spot)} is empty", node.place, path=spot.path, remedy="say at least one thing in it")
+            report.add(
+                "TR019", f"{_name(spot)} is empty", node.place, path=spot.path, remedy="say at least one thing in it"
+            )
             return None
         return node
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, _defs: dict[str, Schema], /) -> Schema:
         return {"type": "object", "minProperties": 1}
 
 
@@ -525,7 +548,8 @@ class ListOf:
 
     def read(self, node: Node, spot: Spot, report: Report) -> tuple[object, ...] | None:
         if not isinstance(node, ListNode):
-            return _wrong_type(node, "a list", spot, report, "write a list: `- …` lines, or [a, b]")
+            _wrong_type(node, "a list", spot, report, "write a list: `- …` lines, or [a, b]")
+            return None
         count = len(node.items)
         if count < self.at_least or (self.at_most and count > self.at_most):
             wanted = f"exactly {self.at_least}" if self.at_least == self.at_most else f"at least {self.at_least}"
@@ -540,7 +564,7 @@ class ListOf:
         read = (self.item.read(item, spot.item(index, item.place), report) for index, item in enumerate(node.items))
         return tuple(value for value in read if value is not None)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, defs: dict[str, Schema], /) -> Schema:
         schema: Schema = {"type": "array", "items": self.item.schema(defs)}
         if self.at_least:
             schema["minItems"] = self.at_least
@@ -559,19 +583,26 @@ class MapOf:
 
     def read(self, node: Node, spot: Spot, report: Report) -> dict[str, object] | None:
         if not isinstance(node, MapNode):
-            return _wrong_type(node, "a mapping", spot, report, "write `name: value` below it")
+            _wrong_type(node, "a mapping", spot, report, "write `name: value` below it")
+            return None
         found: dict[str, object] = {}
         for key, value in node.entries:
             path = spot.field(key.text, key.place)
             if re.fullmatch(self.key.pattern, key.text) is None or len(key.text) > self.key.longest:
-                report.add("TR015", f"the key {clipped(key.text)!r} {self.key.says}", key.place, path=path.path, remedy=self.key.remedy)
+                report.add(
+                    "TR015",
+                    f"the key {clipped(key.text)!r} {self.key.says}",
+                    key.place,
+                    path=path.path,
+                    remedy=self.key.remedy,
+                )
                 continue
             good = self.value.read(value, path, report)
             if good is not None:
                 found[key.text] = good
         return found
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, defs: dict[str, Schema], /) -> Schema:
         keys = {"pattern": self.key.pattern, "maxLength": self.key.longest}
         return {"type": "object", "propertyNames": keys, "additionalProperties": self.value.schema(defs)} | self.known
 
@@ -587,7 +618,7 @@ class Either:
         shape = self.scalar if isinstance(node, ScalarNode) else self.other
         return shape.read(node, spot, report)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, defs: dict[str, Schema], /) -> Schema:
         return {"anyOf": [self.scalar.schema(defs), self.other.schema(defs)]}
 
 
@@ -600,7 +631,7 @@ class Later:
     def read(self, node: Node, spot: Spot, report: Report) -> object | None:
         return self.shape().read(node, spot, report)
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, defs: dict[str, Schema], /) -> Schema:
         return self.shape().schema(defs)
 
 
@@ -717,7 +748,10 @@ class Record:
         if not isinstance(node, MapNode):
             if is_null(node) and not any(item.required for item in self.fields.values()) and not self.rules:
                 return Table(spot, node.place)
-            return _wrong_type(node, "a mapping", spot, report, f"write fields such as {_listed(list(self.fields)[:3])} below it")
+            _wrong_type(
+                node, "a mapping", spot, report, f"write fields such as {_listed(list(self.fields)[:3])} below it"
+            )
+            return None
         table = Table(spot, node.place)
         for key, value in node.entries:
             self._read_field(key, value, table, report)
@@ -755,7 +789,7 @@ class Record:
         if good is not None:
             table.values[key.text] = good
 
-    def schema(self, defs: dict[str, Schema]) -> Schema:
+    def schema(self, defs: dict[str, Schema], /) -> Schema:
         if not self.name:
             return self._schema(defs)
         if self.name not in defs:

@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tightrope.base.errors import NotFoundError, Place, SpecError, SpecsInvalidError
 from tightrope.specs.documents import Document, Library, documents_in, library_of, may_be_ours
 from tightrope.specs.lints import lint_condition, lint_slo
-from tightrope.specs.model import Slo, Specs
+from tightrope.specs.model import Specs
 from tightrope.specs.openslo import Reader
 from tightrope.specs.policies import error_budget_policies, exclusions, silver_bullets
 from tightrope.specs.positions import BYTES_MAX, Report, canonical, plain_value, read_documents
@@ -71,7 +72,7 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
     slos = reader.slos()
     policies = error_budget_policies(library, _read_beside)
     services = reader.services()
-    _tell_strangers(library, slos, report)
+    _tell_strangers(library, report)
     findings = _sorted_once(report.findings)
     if any(finding.severity == "error" for finding in findings):
         return None, findings
@@ -89,10 +90,8 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
     return specs, findings
 
 
-def raw_documents(
-    paths: Sequence[str], kind: str = "PolicyTest", *, stdin: str | None = None
-) -> tuple[tuple[Place, Mapping[str, Any]], ...]:
-    """Hand over the documents of one kind as plain YAML values, with their places, for rooms that read them themselves.
+def policy_tests(paths: Sequence[str], *, stdin: str | None = None) -> tuple[tuple[Place, Mapping[str, Any]], ...]:
+    """Hand over the documents of kind PolicyTest as plain YAML values, with their places; another room reads them.
 
     Raises:
         NotFoundError: A path does not exist.
@@ -102,14 +101,16 @@ def raw_documents(
     documents, _ = _read(paths, stdin, report)
     if report.errors():
         raise SpecsInvalidError(_sorted_once(report.findings))
-    return tuple((document.place, plain_value(document.node)) for document in documents if document.kind == kind)
+    return tuple(
+        (document.place, plain_value(document.node)) for document in documents if document.kind == "PolicyTest"
+    )
 
 
 # --- files -------------------------------------------------------------------------------------------------------
 
 
 def _read(paths: Sequence[str], stdin: str | None, report: Report) -> tuple[tuple[Document, ...], tuple[str, ...]]:
-    """Read the documents of all paths; also tell which files they came from. A file that is named twice is read once."""
+    """Read the documents of all paths; also tell which files they came from. A file named twice is read once."""
     documents: list[Document] = []
     files: list[str] = []
     for path in paths:
@@ -120,7 +121,9 @@ def _read(paths: Sequence[str], stdin: str | None, report: Report) -> tuple[tupl
             files.append(text.file)
             unread_before = len(report.unread)
             found = documents_in(read_documents(text.text, text.file, report), text.folder, report)
-            told = len(report.unread) > unread_before or any(finding.place.file == text.file for finding in report.findings)
+            told = len(report.unread) > unread_before or any(
+                finding.place.file == text.file for finding in report.findings
+            )
             if not found and not told:
                 report.add(
                     "TR004",
@@ -132,108 +135,118 @@ def _read(paths: Sequence[str], stdin: str | None, report: Report) -> tuple[tupl
     return tuple(documents), tuple(files)
 
 
-def _texts(path: str, stdin: str | None, report: Report) -> Iterable[_Text]:
+def _texts(path: str, stdin: str | None, report: Report) -> list[_Text]:
     if path == STANDARD_INPUT:
-        return (_Text("<stdin>", ".", stdin or ""),)
-    if "\0" in path or not os.path.exists(path):
-        raise NotFoundError(f"there is no file or directory {path!r}", remedy="check the path; `tightrope init` writes a first spec")
-    if os.path.isdir(path):
-        return _texts_below(path, report)
-    text = _text_of(path, report)
-    return () if text is None else (_Text(os.path.normpath(path), os.path.dirname(path) or ".", text),)
+        return [_Text("<stdin>", ".", stdin or "")]
+    file = Path(path)
+    if "\0" in path or not file.exists():
+        raise NotFoundError(
+            f"there is no file or directory {path!r}", remedy="check the path; `tightrope init` writes a first spec"
+        )
+    if file.is_dir():
+        return _texts_below(file, report)
+    text = _text_of(file, report)
+    return [] if text is None else [_Text(str(file), str(file.parent), text)]
 
 
-def _texts_below(directory: str, report: Report) -> list[_Text]:
-    """The spec files of a directory, sorted; files without a document of ours are passed over, and told in one warning."""
+def _texts_below(directory: Path, report: Report) -> list[_Text]:
+    """The spec files of a directory, sorted; foreign files are passed over, and told in one warning."""
     found: list[_Text] = []
     skipped: list[str] = []
     refused = report.errors()
-    for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            file = os.path.normpath(os.path.join(folder, name))
-            if name.startswith(".") or not name.lower().endswith(ENDINGS):
-                continue
-            text = _text_of(file, report, ours_only=True)
-            if text is not None and may_be_ours(text):
-                found.append(_Text(file, folder, text))
-            elif text is not None:
-                skipped.append(file)
+    for file in sorted(_files_below(directory)):
+        text = _text_of(file, report, ours_only=True)
+        if text is not None and may_be_ours(text):
+            found.append(_Text(str(file), str(file.parent), text))
+        elif text is not None:
+            skipped.append(file.name)
     if skipped:
-        shown = ", ".join(os.path.basename(file) for file in skipped[:3]) + (", …" if len(skipped) > 3 else "")
-        one = len(skipped) == 1
+        shown = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
+        said = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
         report.add(
             "TR041",
-            f"{len(skipped)} file{'' if one else 's'} in {directory} {'holds' if one else 'hold'} no spec and "
-            f"{'was' if one else 'were'} skipped: {shown}",
-            Place(directory),
+            f"no spec in {said} of {directory}, passed over: {shown}",
+            Place(str(directory)),
             remedy="nothing to do, unless one of them should be a spec: then it needs an apiVersion",
         )
     if not found and report.errors() == refused:
         report.add(
             "TR004",
             f"the directory {directory} holds no spec",
-            Place(directory),
+            Place(str(directory)),
             remedy="specs end in .yaml, .yml or .json; `tightrope init` writes a first one",
         )
-    return sorted(found, key=lambda text: text.file)
+    return found
 
 
-def _text_of(file: str, report: Report, *, ours_only: bool = False) -> str | None:
-    """The text of a regular file of bearable size; None after a finding. With *ours_only*, foreign files are not judged."""
-    place = Place(file)
+def _files_below(directory: Path) -> Iterator[Path]:
+    """Files that may be specs, at any depth. Hidden ones are left out, and links to directories are not followed."""
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _text_of(file: Path, report: Report, *, ours_only: bool = False) -> str | None:
+    """The text of a file; None after a finding. With *ours_only*, files that are not ours are not judged."""
+    place = Place(str(file))
     try:
-        status = os.stat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "it is not a regular file")
-        if status.st_size > BYTES_MAX:
-            with open(file, "rb") as opened:
-                head = opened.read(BYTES_MAX)
-            if ours_only and not may_be_ours(head.decode("utf-8", "replace")):
-                return ""
-            report.add(
-                "TR006",
-                f"{file} has {status.st_size} bytes",
-                place,
-                note=f"at most {BYTES_MAX}",
-                remedy="a spec is small; split the file, or give the right one",
-            )
-            report.unread.add(file)
-            return None
-        with open(file, "rb") as opened:
-            content = opened.read(BYTES_MAX + 1)
+        content = _content(file)
+    except _TooLargeError as error:
+        if ours_only and not may_be_ours(error.head.decode("utf-8", "replace")):
+            return ""
+        report.add("TR006", f"{file} {error}", place, remedy="a spec is small; split the file, or give the right one")
     except OSError as error:
-        report.add("TR009", f"{file} cannot be opened: {error.strerror or error}", place, remedy="check its permissions")
-        report.unread.add(file)
-        return None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
-        where = Place(file, line, column)
-        said = "this looks like UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "this byte is not UTF-8"
-        report.add("TR005", said, where, note=f"0x{content[error.start]:02x}", remedy="save the file as UTF-8")
-        report.unread.add(file)
-        return None
+        said = error.strerror or str(error)
+        report.add("TR009", f"{file} cannot be opened: {said}", place, remedy="check its permissions")
+    else:
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            if ours_only and not may_be_ours(content.decode("utf-8", "replace")):
+                return ""
+            line = content.count(b"\n", 0, error.start) + 1
+            column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
+            wide = content[:2] in {b"\xff\xfe", b"\xfe\xff"}
+            report.add(
+                "TR005",
+                f"{file} is UTF-16" if wide else f"the byte 0x{content[error.start]:02x} is not UTF-8",
+                Place(str(file), line, column),
+                remedy="save the file as UTF-8",
+            )
+    report.unread.add(str(file))
+    return None
+
+
+class _TooLargeError(Exception):
+    """The file is larger than any spec; ``head`` is its beginning."""
+
+    def __init__(self, size: int, head: bytes) -> None:
+        super().__init__(f"has {size} bytes, and a spec at most {BYTES_MAX}")
+        self.head = head
+
+
+def _content(file: Path) -> bytes:
+    """The bytes of a regular file; `OSError` where it cannot be had, and no waiting at a pipe."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "it is no regular file")
+    with file.open("rb") as opened:
+        content = opened.read(BYTES_MAX + 1)
+    if len(content) > BYTES_MAX:
+        raise _TooLargeError(status.st_size, content)
+    return content
 
 
 def _read_beside(folder: str, name: str) -> str:
     """The text of a file beside a spec; `OSError` or `ValueError` in words where it cannot be had."""
-    if "\0" in name:
-        raise ValueError("the path holds a zero byte")
-    file = os.path.join(folder, name)
-    status = os.stat(file)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is not a regular file")
-    if status.st_size > BYTES_MAX:
-        raise ValueError(f"it has more than {BYTES_MAX} bytes")
-    with open(file, "rb") as opened:
-        content = opened.read()
     try:
-        return content.decode("utf-8-sig")
+        return _content(Path(folder, name)).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
+    except _TooLargeError as error:
+        raise ValueError(f"it {error}") from None
 
 
 # --- what is seen only when all is read ---------------------------------------------------------------------------
@@ -246,7 +259,7 @@ def _lint_alert_policy(spec: Table | None, report: Report) -> None:
             lint_condition(inline, report)
 
 
-def _tell_strangers(library: Library, slos: tuple[Slo, ...], report: Report) -> None:
+def _tell_strangers(library: Library, report: Report) -> None:
     """Warn of names that nothing else here knows: a service without its document, an exclusion of nothing."""
     documented = {document.name for document in library.of_kind("Service")}
     promised = {document.spec.text("service") for document in library.of_kind("SLO")}
@@ -254,7 +267,9 @@ def _tell_strangers(library: Library, slos: tuple[Slo, ...], report: Report) -> 
     for document in library.of_kind("SLO"):
         service = document.spec.text("service")
         if documented and service and service not in documented:
-            _warn_stranger(f"service {service!r} has no Service document, though others have", document.spec, "service", report)
+            _warn_stranger(
+                f"service {service!r} has no Service document, though others have", document.spec, "service", report
+            )
     if not promised or report.unread:
         return
     for document in library.of_kind("Exclusion", "ErrorBudgetPolicy"):
@@ -272,18 +287,25 @@ def _tell_strangers(library: Library, slos: tuple[Slo, ...], report: Report) -> 
 
 
 def _warn_stranger(message: str, spec: Table, name: str, report: Report) -> None:
-    report.add("TR039", message, spec.at(name), path=spec.path(name), remedy="check the spelling, or add what is missing")
+    report.add(
+        "TR039", message, spec.at(name), path=spec.path(name), remedy="check the spelling, or add what is missing"
+    )
 
 
 def _sorted_once(findings: Iterable[SpecError]) -> tuple[SpecError, ...]:
     """Findings by file, line and column; one that several references lead to is told once."""
     unique = {(finding.code, finding.place, finding.message): finding for finding in findings}
     return tuple(
-        sorted(unique.values(), key=lambda finding: (finding.place.file, finding.place.line, finding.place.column, finding.code))
+        sorted(
+            unique.values(),
+            key=lambda finding: (finding.place.file, finding.place.line, finding.place.column, finding.code),
+        )
     )
 
 
 def _digest(documents: Iterable[Document], calendars: Iterable[str]) -> str:
     """SHA-256 of what the documents say: the same whatever files, order, comments or layout they come in."""
-    parts = [json.dumps(canonical(document.node), sort_keys=True) for document in documents if document.kind != "PolicyTest"]
+    parts = [
+        json.dumps(canonical(document.node), sort_keys=True) for document in documents if document.kind != "PolicyTest"
+    ]
     return hashlib.sha256(json.dumps([sorted(parts), list(calendars)]).encode()).hexdigest()

@@ -20,7 +20,9 @@ _REGULAR = 0.9  # share of the rows that must stand one step apart for the step 
 _NAMED = 5  # bad rows that an error names
 
 
-def assemble(request: Request, parts: Sequence[tuple[Ask, Answer]], horizon: Horizon, *, strict: bool = False) -> Reading:
+def assemble(
+    request: Request, parts: Sequence[tuple[Ask, Answer]], horizon: Horizon, *, strict: bool = False
+) -> Reading:
     """Put the answers to one objective's questions together.
 
     Args:
@@ -71,7 +73,9 @@ def assemble(request: Request, parts: Sequence[tuple[Ask, Answer]], horizon: Hor
         total, good, clamps = _of_counts(request, dense, covered, counter, first, step_s)
     bad = np.where(covered, total - good, 0)
     whole = Slices(first * step_s, step_s, bad, np.where(covered, total, 0), covered, None, scale)
-    seen = whole.between(-FAR if horizon.since is None else horizon.since, FAR if horizon.until is None else horizon.until)
+    seen = whole.between(
+        -FAR if horizon.since is None else horizon.since, FAR if horizon.until is None else horizon.until
+    )
     return Reading(checked(_trimmed(seen)), replace(quality, notes=quality.notes + notes + clamps))
 
 
@@ -174,12 +178,15 @@ def _of_counts(
         if not counter:
             at = int(above[0])
             raise DataError(
-                f"SLO {request.slo.name!r}: at {time_text((first + at) * step_s)} {role} is {_units(amounts[at], request.slo.scale)} "
+                f"SLO {request.slo.name!r}: at {time_text((first + at) * step_s)} "
+                f"{role} is {_units(amounts[at], request.slo.scale)} "
                 f"of {_units(total[at], request.slo.scale)}"
                 + (f", and so in {len(above) - 1} more slices" if len(above) > 1 else ""),
                 remedy=f"{role} can't be above total: check that both count the same events over the same time",
             )
-        notes = (f"{role} was above total in {len(above)} slices, as counters read at different moments can be: cut to total",)
+        notes = (
+            f"{role} was above total in {len(above)} slices, as counters read at different moments can be: cut off",
+        )
         amounts = np.minimum(amounts, total)
     return total, amounts if role is Role.GOOD else total - amounts, notes
 

@@ -104,7 +104,7 @@ class Words:
 
 
 class Bytes:
-    """A column of short UTF-8 texts in one array of dtype ``S``: read by the column where it is simple, else one by one."""
+    """A column of short UTF-8 texts in one array of dtype ``S``: read by the column where that is simple."""
 
     def __init__(self, cells: npt.NDArray[np.bytes_]) -> None:
         self.cells = np.ascontiguousarray(cells)
@@ -237,9 +237,6 @@ def _signs(
         signs[unsure], unsure_bad = exactly(unsure).signs(bound)
         bad = {int(unsure[row]): why for row, why in unsure_bad.items()}
     return signs, bad
-
-
-
 
 
 def _short(text: str) -> str:

@@ -33,7 +33,7 @@ class Options:
         return self._values.get(key)
 
     def text(self, key: str, default: str | None = None) -> str:
-        """Hand out a setting as text; raises `UsageError` where it is missing without a default, or is a list or map."""
+        """Hand out a setting as text; raises `UsageError` where it is missing without a default, or no text."""
         value = self.given(key)
         if value is None:
             if default is None:

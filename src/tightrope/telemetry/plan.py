@@ -24,7 +24,9 @@ class Request:
         """The objective's own indicator in a composite, else the SLO's; raises `UsageError` where there is none."""
         indicator = self.objective.indicator or self.slo.indicator
         if indicator is None:
-            raise UsageError(f"SLO {self.slo.name!r} has no indicator", remedy="add spec.indicator, or one to each objective")
+            raise UsageError(
+                f"SLO {self.slo.name!r} has no indicator", remedy="add spec.indicator, or one to each objective"
+            )
         return indicator
 
 
@@ -65,13 +67,17 @@ def questions(request: Request) -> list[tuple[DataSource, Question]]:
                 f"SLO {slo.name!r} measures a value, but its objective does not say which values are good",
                 remedy="add op (lte, gte, lt, gt) and value to the objective",
             )
-        asked = Question(metric.metric.spec, Role.VALUE, op=objective.op, bound=objective.value, place=metric.metric.place)
+        asked = Question(
+            metric.metric.spec, Role.VALUE, op=objective.op, bound=objective.value, place=metric.metric.place
+        )
         return [(metric.metric.source, asked)]
     if metric.raw is not None:
         return [(metric.raw.source, Question(metric.raw.spec, Role.RAW, scale=MILLIONTH, place=metric.raw.place))]
     numerator = metric.good or metric.bad
     if metric.total is None or numerator is None:
-        raise UsageError(f"SLO {slo.name!r} has a ratio without its parts", remedy="give total, and good or bad; or raw")
+        raise UsageError(
+            f"SLO {slo.name!r} has a ratio without its parts", remedy="give total, and good or bad; or raw"
+        )
 
     def count(part: MetricSource, role: Role) -> tuple[DataSource, Question]:
         return part.source, Question(part.spec, role, metric.counter, slo.scale, place=part.place)
@@ -107,10 +113,10 @@ def plan(requests: Sequence[Request]) -> Plan:
 
 
 def _identity(ask: Ask) -> str:
-    return _written(
-        [ask.step_s] + [[q.spec, q.role, q.counter, q.scale, q.op, str(q.bound)] for q in ask.questions]
-    )
+    return _written([ask.step_s] + [[q.spec, q.role, q.counter, q.scale, q.op, str(q.bound)] for q in ask.questions])
 
 
 def _written(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other))
+    return json.dumps(
+        value, sort_keys=True, default=lambda other: dict(other) if isinstance(other, Mapping) else str(other)
+    )

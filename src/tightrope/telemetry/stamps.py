@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tightrope.base.errors import DataError
-from tightrope.sli.slices import Counts
+from tightrope.sli.slices import Counts, Mask
 from tightrope.telemetry.cells import Bad, Bytes, Cells, Numbers, Words, plain_integers
 from tightrope.telemetry.options import Options, remembered
 
@@ -28,14 +29,17 @@ _DAYS_OF_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 class Stamp(NamedTuple):
-    """An instant in microseconds since the epoch; ``zoned`` tells whether the text named a zone, None: it needs none."""
+    """An instant in microseconds since the epoch; ``zoned``: whether the text names a zone, None: it needs none."""
 
     micros: int
     zoned: bool | None
 
 
 def epoch_micros(text: str, unit: str = "") -> int | None:
-    """Read an epoch number; without a unit its size tells: below 1e11 seconds, 1e14 ms, 1e17 µs, else ns. None: it is none."""
+    """Read an epoch number; None: it is none.
+
+    Without a unit its size tells: below 1e11 it is seconds, below 1e14 ms, below 1e17 µs, else ns.
+    """
     if _EPOCH_NUMBER.fullmatch(text) is None:
         return None
     value = Decimal(text)
@@ -148,13 +152,14 @@ class StampColumn:
 
 
 def stamp_layout(options: Options) -> str:
-    """Read how times are written, for `StampColumn`: ``timestampUnit`` or a strptime ``timestampFormat``, else empty."""
+    """Read how times are written: ``timestampUnit`` or a strptime ``timestampFormat``, else empty."""
     unit = options.text("timestampUnit", "")
     layout = options.text("timestampFormat", "")
     if unit and unit not in ("s", "ms", "us", "ns"):
         raise options.wrong(f"timestampUnit is {unit!r}", "it can be s, ms, us or ns")
     if layout and "%" not in layout:
-        raise options.wrong(f"timestampFormat is {layout!r}", "write a strptime pattern such as %d/%m/%Y %H:%M:%S; ISO 8601 needs none")
+        remedy = "write a strptime pattern such as %d/%m/%Y %H:%M:%S; ISO 8601 needs none"
+        raise options.wrong(f"timestampFormat is {layout!r}", remedy)
     if unit and layout:
         raise options.wrong("timestampUnit and timestampFormat exclude each other", "keep one of them")
     return unit or layout
@@ -173,7 +178,7 @@ def _reader(layout: str) -> Callable[[str], Stamp | str]:
 
     def by_pattern(text: str) -> Stamp | str:
         try:
-            return _stamp(datetime.strptime(text, layout))
+            return _stamp(datetime.strptime(text, layout))  # noqa: DTZ007  without a zone it is UTC
         except ValueError:
             return f"has {text[:40]!r} where a time like {layout} should stand"
 
@@ -199,7 +204,7 @@ def _narrow(cells: Cells) -> Bytes | None:
     return _narrow(Words(cells.words())) if isinstance(cells, Numbers) else None
 
 
-def _tails_of(characters: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+def _tails_of(characters: npt.NDArray[np.uint8]) -> npt.NDArray[np.bytes_]:
     rest = np.ascontiguousarray(characters[:, _DATE_AND_TIME:])
     if rest.shape[1] == 0:
         return np.zeros(len(rest), "S1")
@@ -212,9 +217,7 @@ def _read_tail(tail: str) -> Stamp | str:
     return stamp if isinstance(stamp, str) else Stamp(stamp.micros - 86400 * MICROS, stamp.zoned)
 
 
-def _calendar_seconds(
-    characters: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], Counts]:
+def _calendar_seconds(characters: npt.NDArray[np.uint8]) -> tuple[Mask, Counts]:
     """Read ``YYYY-MM-DDTHH:MM:SS`` in the first 19 bytes of each row; the mask says which rows have that form."""
     fits = (characters[:, 10] == ord("T")) | (characters[:, 10] == ord(" "))
     for at, mark in ((4, "-"), (7, "-"), (13, ":"), (16, ":")):

@@ -40,11 +40,13 @@ def _question(question: Question, step_s: int | None) -> RowQuestion:
     column = ""
     if "state" in options:
         if question.role not in (Role.GOOD, Role.BAD, Role.TOTAL) or question.counter:
-            raise options.wrong("state rows count samples", "use them as good, bad and total of a ratio with counter: false")
+            raise options.wrong(
+                "state rows count samples", "use them as good, bad and total of a ratio with counter: false"
+            )
         states = options.texts("in")
         state = StateOf(
             options.text("state"),
-            (lambda word: word in states) if states else (lambda word: True),
+            (lambda word: word in states) if states else bool,
             options.seconds("every") or step_s or GRAIN_S,
             options.seconds("holdAtMost") or HOLD_S,
         )
@@ -67,7 +69,7 @@ def _question(question: Question, step_s: int | None) -> RowQuestion:
 
 
 def where_tests(where: Mapping[str, Any]) -> tuple[tuple[Test, ...], tuple[str, ...]]:
-    """Compile ``where``: each column must be the value, or one of the list. Also names the columns that take several."""
+    """Compile ``where``: a column must be the value, or one of the list; also names those that take several."""
     tests = tuple(
         Test(column, _listed(wanted), _one_of(wanted if isinstance(wanted, list) else [wanted]))
         for column, wanted in where.items()
@@ -82,7 +84,9 @@ def _listed(wanted: Any) -> str:
 def _one_of(wanted: list[Any]) -> Callable[[str], bool]:
     texts = {"" if value is None else str(value) for value in wanted}
     flags = {str(value).lower() for value in wanted if isinstance(value, bool)}
-    numbers = {Fraction(str(value)) for value in wanted if isinstance(value, (int, float)) and not isinstance(value, bool)}
+    numbers = {
+        Fraction(str(value)) for value in wanted if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
     def passes(word: str) -> bool:
         return word in texts or word.lower() in flags or (bool(numbers) and exact(word) in numbers)

@@ -267,8 +267,8 @@ class Ledger:
         highest = high if self._lowest is None else max(high, self._highest)
         if highest - lowest >= MOST_SLICES:
             raise DataError(
-                f"times reach from {time_text(lowest * self.grain_s)} to {time_text(highest * self.grain_s)}, more than "
-                f"{MOST_SLICES} slices of {self.grain_s} s",
+                f"times reach from {time_text(lowest * self.grain_s)} to {time_text(highest * self.grain_s)}, "
+                f"more than {MOST_SLICES} slices of {self.grain_s} s",
                 remedy="look for a wrong timestamp, name the unit of epoch times, or declare a coarser resolution",
             )
         if self._lowest is None:
@@ -360,7 +360,8 @@ class _Differences(_Sums):
             twice = (instants == before) & (counts != previous)
             for row in np.flatnonzero(earlier).tolist():
                 bad[int(members[row])] = (
-                    f"runs back in time, behind {time_text(int(before[row]) // MICROS)}: a counter's rows must stand in order"
+                    f"runs back in time, behind {time_text(int(before[row]) // MICROS)}: "
+                    "a counter's rows must stand in order"
                 )
             for row in np.flatnonzero(twice).tolist():
                 bad[int(members[row])] = (
@@ -461,8 +462,8 @@ class _Track:
         lengths = np.maximum(stops - marks, 0)
         if lengths.sum() > MOST_SLICES:
             raise DataError(
-                f"states from {time_text(int(instants[0]) // MICROS)} to {time_text(int(instants[-1]) // MICROS)} are more than "
-                f"{MOST_SLICES} samples",
+                f"states from {time_text(int(instants[0]) // MICROS)} to {time_text(int(instants[-1]) // MICROS)} "
+                f"are more than {MOST_SLICES} samples",
                 remedy="look for a wrong timestamp, or sample less often with every:",
             )
         offsets = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -488,7 +489,9 @@ def _by_series(
     order = np.argsort(codes, kind="stable")
     ends = np.flatnonzero(np.diff(codes[order])) + 1
     parts = [part for part in np.split(rows[order], ends) if len(part)]
-    return [(tuple(batch.codes(column)[1][batch.codes(column)[0][part[0]]] for column in series), part) for part in parts]
+    return [
+        (tuple(batch.codes(column)[1][batch.codes(column)[0][part[0]]] for column in series), part) for part in parts
+    ]
 
 
 def _holds(signs: Signs, op: Comparison) -> Mask:
@@ -516,6 +519,8 @@ class _Desk:
         self._matched = not any(question.tests for question in ask.questions)
         self._met: dict[str, None] = {}
         self._spoilt: set[int] = set()
+        self._about = [0] * len(ask.questions)
+        self._useless = [0] * len(ask.questions)
         # A good or a total alone is one part of a ratio whose other part another source holds.
         self._a_part = len(ask.questions) == 1 and ask.questions[0].role in {Role.GOOD, Role.BAD, Role.TOTAL}
 
@@ -538,9 +543,11 @@ class _Desk:
         masks = [batch.selected(question) for question in questions]
         read = [follower.values(batch) for follower in self._followers]
         bad: Bad = {}
-        for question, mask, (_, reasons) in zip(questions, masks, read, strict=True):
+        for number, (question, mask, (_, reasons)) in enumerate(zip(questions, masks, read, strict=True)):
+            self._about[number] += int(mask.sum())
             for row, why in reasons.items():
                 if mask[row]:
+                    self._useless[number] += 1
                     bad.setdefault(row, f"column {question.reads!r} {why}")
         usable = np.ones(len(batch), np.bool_)
         usable[list(bad)] = False
@@ -559,10 +566,19 @@ class _Desk:
         return bad
 
     def answer(self, until: int | None) -> Answer:
+        for question, about, useless in zip(self._ask.questions, self._about, self._useless, strict=True):
+            if about and about == useless:
+                named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in self._examples[:3])
+                raise DataError(
+                    f"none of {about} rows has a {question.role} that can be used: {named}",
+                    remedy="check the column, or where: and what it lets through",
+                )
         notes = [note for follower in self._followers for note in follower.notes()]
         if self._rows and not self._matched:
             test = self._tests()[0]
-            notes.append(f"no row has {test.column} {test.says}; {did_you_mean(test.says, sorted(self._met), 'it has')}")
+            notes.append(
+                f"no row has {test.column} {test.says}; {did_you_mean(test.says, sorted(self._met), 'it has')}"
+            )
         alive = None
         if self._ask.events and self._first is not None:
             grain = self._ask.grain_s * MICROS

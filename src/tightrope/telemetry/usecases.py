@@ -51,8 +51,8 @@ def read_many(
 
     Args:
         requests: The objectives.
-        since: Slices that begin earlier are not wanted, UTC epoch seconds; None: all there are (Prometheus: the window).
-        until: Nothing later is visible: slices end by then, no row at or after it is read. None: no limit (Prometheus: now).
+        since: Slices that begin earlier are not wanted, UTC epoch seconds; None: all (a server: the longest window).
+        until: Nothing later is visible: slices end by then, later rows are not read. None: no limit (a server: now).
         strict: Refuse bad rows instead of counting them.
         progress: Hears how far the reading is, in bytes or queries.
         connect: Opens a source; the known types by default.
@@ -74,7 +74,7 @@ def read_many(
     if since is None and horizon.until is not None and requests:
         longest = max(request.slo.window.duration.seconds for request in requests)
         bounded = Horizon(horizon.until - longest, horizon.until)
-    tell: Tell = progress or (lambda what, done, of: None)
+    tell: Tell = progress or _silent
     answers = [
         source.answer(job.asks, bounded if source.asks_the_present else horizon, tell)
         for source, job in zip(opened, work.jobs, strict=True)
@@ -88,6 +88,10 @@ def read_many(
         )
         for request, shares in zip(requests, work.shares, strict=True)
     ]
+
+
+def _silent(_what: str, _done: int, _of: int | None) -> None:
+    pass
 
 
 def open_source(source: DataSource) -> Source:

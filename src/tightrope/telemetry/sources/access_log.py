@@ -29,7 +29,9 @@ _LINE = re.compile(
 )
 _MONTHS = {
     name: f"{number:02}"
-    for number, name in enumerate(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], start=1)
+    for number, name in enumerate(
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], start=1
+    )
 }
 _FIELDS = {
     "time": ("time", "@timestamp", "timestamp", "ts", "time_iso8601", "time_local", "datetime"),
@@ -42,7 +44,7 @@ _FIELDS = {
 _POWERS = {"s": 0, "ms": -3, "us": -6, "ns": -9}
 _UNITS = {unit: Fraction(10) ** power for unit, power in _POWERS.items()}
 _LATENCY = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s)", re.ASCII)
-_LATENCY_OF = "latency "  # before the name of a field: the column of latencies read from it
+_LATENCY_OF = "latency"  # the column of latencies; of a named field: latency:name
 _STATUS = re.compile(r"[1-5](\d\d|xx)", re.ASCII)
 _CODE = re.compile(r"\d{3}", re.ASCII)
 
@@ -66,10 +68,10 @@ class AccessLogs:
         fields = options.mapping("fields")
         for name in fields:
             if name not in _FIELDS:
-                raise options.wrong(f"fields has an unknown name {name!r}", did_you_mean(name, list(_FIELDS), "it can name"))
-        self._fields = {
-            name: (str(fields[name]),) if name in fields else known for name, known in _FIELDS.items()
-        }
+                raise options.wrong(
+                    f"fields has an unknown name {name!r}", did_you_mean(name, list(_FIELDS), "it can name")
+                )
+        self._fields = {name: (str(fields[name]),) if name in fields else known for name, known in _FIELDS.items()}
         options.given("path")
         options.done()
 
@@ -91,7 +93,8 @@ class AccessLogs:
         wanted, unwanted = options.texts("status"), options.texts("not")
         if wanted and unwanted:
             raise options.wrong("status and not exclude each other", "keep one of them")
-        latency = _LATENCY_OF + options.text("latencyField", "")
+        field = options.text("latencyField", "")
+        latency = f"{_LATENCY_OF}:{field}" if field else _LATENCY_OF
         value = question.role in {Role.VALUE, Role.RAW}
         if wanted or unwanted:
             tests += (_status_test(wanted or unwanted, bool(wanted), options),)
@@ -169,12 +172,14 @@ class AccessLogs:
             "agent": match[10] or "",
         }
         return [
-            self._extra(match[11] or "", name.removeprefix(_LATENCY_OF)) if name.startswith(_LATENCY_OF) else known.get(name, "")
+            self._extra(match[11] or "", name.partition(":")[2])
+            if name.partition(":")[0] == _LATENCY_OF
+            else known.get(name, "")
             for name in names
         ]
 
     def _extra(self, extras: str, field: str) -> str:
-        """Find the latency among what follows the combined format: the last part, the n-th, or the one called ``field=``."""
+        """Find the latency among what follows the combined format: the last part, the n-th, or ``field=``."""
         parts = [part.strip('"') for part in extras.split()]
         if not field:
             found = parts[-1] if parts else ""
@@ -193,8 +198,8 @@ class AccessLogs:
             return "is not a JSON object"
         cells = []
         for name in names:
-            if name.startswith(_LATENCY_OF):
-                field = name.removeprefix(_LATENCY_OF)
+            if name.partition(":")[0] == _LATENCY_OF:
+                field = name.partition(":")[2]
                 cell = self._in_unit(_found(record, (field,) if field else self._fields["latency"]))
             else:
                 cell = _found(record, self._fields.get(name, (name,)))
@@ -216,7 +221,7 @@ class AccessLogs:
 
 
 def _found(record: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Find the first of some fields in a JSON object: by its whole name, else along the dots; missing ones are empty."""
+    """Find the first of some fields in a JSON object: by its whole name, else along the dots."""
     for name in names:
         value: Any = record.get(name)
         if value is None and "." in name:
@@ -273,7 +278,9 @@ def _any_of(checks: Sequence[Callable[[str], bool]]) -> Callable[[str], bool]:
 def _status_test(values: Sequence[str], wanted: bool, options: Options) -> Test:
     for value in values:
         if _STATUS.fullmatch(value) is None:
-            raise options.wrong(f"status {value!r} is neither a class nor a code", "write 2xx, 3xx, 4xx, 5xx or a code such as 404")
+            raise options.wrong(
+                f"status {value!r} is neither a class nor a code", "write 2xx, 3xx, 4xx, 5xx or a code such as 404"
+            )
     classes = {value[0] for value in values if value.endswith("xx")}
     codes = {value for value in values if not value.endswith("xx")}
     says = " or ".join(values) if wanted else "other than " + ", ".join(values)

@@ -1,4 +1,4 @@
-"""CSV files, plain or gzipped: read by the column with NumPy where no cell is quoted, by the standard library where one is."""
+"""CSV files, plain or gzipped: read by the column with NumPy until a cell is quoted, then row by row."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ _WIDEST = 1 << 24  # bytes that a column of one batch may take as an array
 
 
 class CsvFiles:
-    """``connectionDetails``: path, timestamp; resolution, delimiter, rows (samples or events), timestampFormat, timestampUnit."""
+    """``connectionDetails``: path, timestamp; resolution, delimiter, rows, timestampFormat, timestampUnit.
+
+    ``rows`` are ``samples`` (a slice without a row is a gap) or ``events`` (it had no traffic).
+    """
 
     asks_the_present = False
 
     def __init__(self, source: DataSource) -> None:
-        self._options = options = Options(source.connection, f"{source.place}: data source {source.name!r}: connectionDetails")
+        self._options = options = Options(
+            source.connection, f"{source.place}: data source {source.name!r}: connectionDetails"
+        )
         self._folder = source.folder
         self._timestamp = options.text("timestamp")
         self._layout = stamp_layout(options)
@@ -42,7 +47,9 @@ class CsvFiles:
         if self._delimiter == "\\t":
             self._delimiter = "\t"
         if len(self._delimiter) > 1:
-            raise options.wrong(f"delimiter {self._delimiter!r} is not one character", r'write one, such as ";" or "\t"')
+            raise options.wrong(
+                f"delimiter {self._delimiter!r} is not one character", r'write one, such as ";" or "\t"'
+            )
         self._events = options.choice("rows", ("samples", "events"), "samples") == "events"
         options.given("path")
         options.done()
@@ -145,9 +152,7 @@ class _File:
         blank = ends == starts
         fits = (cells == width) & ~blank
         numbers = np.arange(line, line + len(cells))
-        bad = [
-            (int(numbers[row]), _ragged(int(cells[row]), width)) for row in np.flatnonzero(~fits & ~blank).tolist()
-        ]
+        bad = [(int(numbers[row]), _ragged(int(cells[row]), width)) for row in np.flatnonzero(~fits & ~blank).tolist()]
         firsts = row_ends[fits] - width + 1  # the mark behind each row's first cell
 
         def column(place: int) -> Cells:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from tightrope.base.errors import DataError, NotFoundError, SourceError
 from tightrope.telemetry.options import Options
@@ -19,6 +20,7 @@ PIECE = 1 << 20
 NO_ROWS = "check path, or wait until there is data"
 """The remedy where files are there, but nothing is in them."""
 
+_WRONG_FILE = "check path and type of the data source"
 _GLOB = frozenset("*?[")
 _OTHER_KINDS = {
     b"PK\x03\x04": "a zip archive: unpack it",
@@ -59,7 +61,9 @@ def find(options: Options, folder: str, endings: Sequence[str]) -> list[Path]:
             found += matches
         elif path.is_dir():
             wanted = tuple(endings) + tuple(ending + ".gz" for ending in endings)
-            inside = sorted(child for child in path.iterdir() if child.is_file() and child.name.lower().endswith(wanted))
+            inside = sorted(
+                child for child in path.iterdir() if child.name.lower().endswith(wanted) and child.is_file()
+            )
             if not inside:
                 raise NotFoundError(
                     f"the directory {path} holds no file that ends in {' or '.join(wanted)}",
@@ -96,25 +100,29 @@ class Pieces:
             SourceError: It can't be read.
         """
         try:
-            with self.path.open("rb") as raw:
+            with ExitStack() as stack:
+                raw = stack.enter_context(self.path.open("rb"))
                 size = self.path.stat().st_size
                 head = raw.read(6)
                 raw.seek(0)
                 _check_kind(self.path, head)
-                stream: IO[bytes] = gzip.open(raw) if head.startswith(b"\x1f\x8b") else raw  # type: ignore[assignment]
+                packed = head.startswith(b"\x1f\x8b")
+                stream: IO[bytes] = cast(IO[bytes], stack.enter_context(gzip.open(raw))) if packed else raw
                 while piece := stream.read(PIECE):
                     if b"\0" in piece:
                         _check_kind(self.path, piece[:6])
-                        raise DataError(f"{self.path} is not text: it holds NUL bytes", remedy="check path and type of the data source")
+                        raise DataError(f"{self.path} is not text: it holds NUL bytes", remedy=_WRONG_FILE)
                     self._tell(self.path.name, raw.tell(), size)
                     yield piece
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(f"{self.path} is a gzip file that is damaged or cut off ({error})", remedy="fetch it again") from None
+            what = f"{self.path} is a gzip file that is damaged or cut off ({error})"
+            raise DataError(what, remedy="fetch it again") from None
         except OSError as error:
-            raise SourceError(f"{self.path} can't be read: {error.strerror or error}", remedy="check the file's permissions") from None
+            what = f"{self.path} can't be read: {error.strerror or error}"
+            raise SourceError(what, remedy="check the file's permissions") from None
 
     def lines(self) -> Iterator[list[bytes]]:
-        """Hand out whole lines, a list for each piece, without their line ends; a mark of UTF-8 at the start is cut off."""
+        """Hand out whole lines, a list for each piece, without their line ends."""
         for block in blocks(self):
             lines = block.split(b"\n")
             lines.pop()
@@ -133,7 +141,7 @@ def blocks(pieces: Pieces) -> Iterator[bytes]:
         if end == 0:
             rest += piece
             if len(rest) > 64 * PIECE:
-                raise DataError(f"{pieces.path} has a line of more than {len(rest)} bytes", remedy="check path and type of the data source")
+                raise DataError(f"{pieces.path} has a line of more than {len(rest)} bytes", remedy=_WRONG_FILE)
             continue
         yield rest + piece[:end]
         rest = piece[end:]

@@ -67,12 +67,16 @@ class Expositions:
         labels = options.mapping("labels")
         options.done()
         if bool(selector) == bool(metric):
-            raise options.wrong("metric is missing" if not metric else "metric and selector exclude each other", "give one")
+            raise options.wrong(
+                "metric is missing" if not metric else "metric and selector exclude each other", "give one"
+            )
         if selector:
             match = _SERIES.fullmatch(selector.strip())
             parts = None if match is None else _label_parts(match[2] or "{}")
             if match is None or parts is None:
-                raise options.wrong(f"{selector!r} is no selector", 'write one such as http_requests_total{code=~"5.."}')
+                raise options.wrong(
+                    f"{selector!r} is no selector", 'write one such as http_requests_total{code=~"5.."}'
+                )
             metric = match[1]
             matchers = [_matcher(name, op, value, options) for name, op, value in parts]
         else:
@@ -143,7 +147,7 @@ class _Snapshot:
 
 
 def _time_of(path: Path) -> int:
-    """Find the time of a snapshot: a ``# time`` line at its head, else a time in its name, else its modification time."""
+    """Find the time of a snapshot: in a ``# time`` line at its head, else in its name, else when it was modified."""
     for lines in Pieces(path, lambda *_: None).lines():
         for raw in lines:
             match = _TIME_LINE.fullmatch(raw.decode("utf-8", "replace"))
@@ -201,7 +205,10 @@ def _label_parts(text: str) -> list[tuple[str, str, str]] | None:
 
 
 def _label_matcher(name: str, wanted: Any, options: Options) -> Matcher:
-    """Compile one entry of ``labels``: a value or a list, each a whole-value regular expression; ``= != =~ !~`` may lead."""
+    """Compile one entry of ``labels``: a value or a list, each a regular expression of the whole label.
+
+    A value may lead with an operator of PromQL: ``=``, ``!=``, ``=~`` or ``!~``.
+    """
     if isinstance(wanted, list):
         choices = [_label_matcher(name, value, options) for value in wanted]
         return lambda labels: any(choice(labels) for choice in choices)

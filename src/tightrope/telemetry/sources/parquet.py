@@ -62,7 +62,9 @@ class ParquetFiles:
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ImportError:
-            raise UsageError("reading parquet needs pyarrow", remedy="install tightrope[parquet], or export csv") from None
+            raise UsageError(
+                "reading parquet needs pyarrow", remedy="install tightrope[parquet], or export csv"
+            ) from None
         names = list(dict.fromkeys([self._timestamp, *columns]))
         with ExitStack() as stack:
             try:
@@ -98,7 +100,8 @@ def _unpacked(path: Path, stack: ExitStack) -> Any:
         if raw.read(2) != b"\x1f\x8b":
             return path
     # Parquet is read from its end, so a gzipped one goes to disk first, not to memory.
-    whole = stack.enter_context(tempfile.TemporaryFile())
+    whole = tempfile.TemporaryFile()  # noqa: SIM115  the stack closes it
+    stack.enter_context(whole)
     with gzip.open(path) as packed:
         shutil.copyfileobj(packed, whole)
     whole.seek(0)

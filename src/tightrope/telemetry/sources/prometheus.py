@@ -142,7 +142,7 @@ class Prometheus:
         if difference:
             raise options.wrong(
                 f"counter: true wants the bare counter, but the query takes its {difference[1]}() already",
-                "write the counter alone, such as http_requests_total{job=\"shop\"}, or set counter: false",
+                'write the counter alone, such as http_requests_total{job="shop"}, or set counter: false',
             )
         step_s = resolution_s
         if question.counter and self._step_s and resolution_s % self._step_s == 0:
@@ -218,7 +218,9 @@ def _secret(value: Any, name: str, options: Options) -> str:
     parts.done()
     found = environment(variable)
     if not found:
-        raise options.wrong(f"{name} wants the environment variable {variable}, which is not set", f"export {variable}=…")
+        raise options.wrong(
+            f"{name} wants the environment variable {variable}, which is not set", f"export {variable}=…"
+        )
     return prefix + found
 
 
