@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tightrope.base.units import time_text
 from tightrope.cli.output import progress, say, warn
 
 
@@ -48,7 +49,7 @@ def demo(report: str, examples: str | None) -> None:
         if worst.history.final_state not in shown:
             shown.add(worst.history.final_state)
             say()
-            say(f"$ tightrope gate {service} -f {folder / 'slo'} --at {worst.statement.at}", dim=True)
+            say(f"$ tightrope gate {service} -f {_near(folder / 'slo')} --at {time_text(worst.statement.at)}", dim=True)
             for line in decision_lines(decision, style=painted):
                 say(line)
     scores = [scores_of(one) if one.incidents else None for one in found]
@@ -60,3 +61,9 @@ def demo(report: str, examples: str | None) -> None:
     write_report(report, page)
     say(f"The report: {report}")
     warn("next: tightrope init, and point the starter at your own data (README, 'Your first own SLO')")
+
+
+def _near(path: Path) -> Path:
+    """The path from here if it lies below, so that a shown command can be pasted."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -28,6 +28,11 @@ _SERIES = ("bad", "scoped", "total", "missing")
 _NO_BOUND = 1e300
 
 
+def compiled_scanner() -> Scanner:
+    """The compiled scan."""
+    return Scanner(sum_up, read)
+
+
 def sum_up(values: Counts, into: Sums) -> None:
     """Sum up, compiled (`Summing`)."""
     _summing(values, into)
@@ -283,6 +288,3 @@ def _walk(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0
                     carry[0], carry[1], carry[2] = now, doubt[i], 1
         at = stop
     return found, at
-
-
-scan = Scanner(sum_up, read)

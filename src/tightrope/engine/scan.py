@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,9 @@ BLOCK = 16_384
 _FAR = 4_096
 """Settled slices between two unsettled stretches above which it pays to skip them."""
 
+_BITS = 64
+"""Columns that an unsigned integer holds."""
+
 _FEW = 32
 """Lookbacks of fewer slices are read slice by slice: bounds over a grain say little about them."""
 
@@ -69,7 +73,8 @@ class Scanned:
 
     Attributes:
         indices: Slices at which the code changes, the first slice of the scan among them, int64.
-        codes: The code from there on, bit k for column k and the highest bit for stale, uint64.
+        codes: The code from there on, bit k for column k and the highest bit for stale; uint64, or whole numbers of any
+            size (dtype object) where 64 bits are too few.
         burns: The peak burn rate of each of the plan's lookbacks.
         consumed: The peak share of the budget consumed, on the plan's basis.
     """
@@ -77,7 +82,7 @@ class Scanned:
     first: int
     last: int
     indices: Indices
-    codes: Codes
+    codes: npt.NDArray[Any]
     burns: tuple[Peak, ...]
     consumed: Peak
 
@@ -191,16 +196,17 @@ class _Points:
 
 def _columns(
     program: Program, facts: _Facts, read: Sequence[tuple[Indices, Codes]], first: int, last: int
-) -> tuple[Indices, Codes]:
+) -> tuple[Indices, npt.NDArray[Any]]:
     """Put the columns together wherever they may change, and keep the slices at which one does."""
+    kind: type[Any] = np.uint64 if len(program.terms) <= _BITS else object
     indices: list[Indices] = [np.zeros(0, np.int64)]
-    codes: list[Codes] = [np.zeros(0, np.uint64)]
+    codes: list[npt.NDArray[Any]] = [np.zeros(0, kind)]
     before: int | None = None
     for slices in _where_to_look(program, facts, read, first, last):
         at = _Points(slices, tuple(_codes_at(slices, *one) for one in read), facts)
-        code = np.zeros(len(slices), np.uint64)
+        code = np.zeros(len(slices), kind)
         for bit, term in enumerate(program.terms):
-            code |= _held(term, at).astype(np.uint64) << np.uint64(bit)
+            code |= np.where(_held(term, at), np.asarray(1 << bit, kind), np.asarray(0, kind))
         changed = np.flatnonzero(code[1:] != code[:-1]) + 1
         if before is None or before != int(code[0]):
             changed = np.concatenate(([0], changed))

@@ -29,6 +29,6 @@ def best_scanner(slices: int, *, compiled: bool | None = None) -> Scanner:
         )
     if not found or not (slices >= WORTHWHILE if compiled is None else compiled):
         return scan
-    from tightrope.engine import kernel
+    from tightrope.engine.kernel import compiled_scanner
 
-    return kernel.scan
+    return compiled_scanner()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -19,6 +20,7 @@ MOST_OCCURRENCES = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_CLOCK_CHANGE = re.compile(r"FREQ=YEARLY(;(BYMONTH|BYDAY|BYMONTHDAY|BYYEARDAY|INTERVAL|UNTIL|COUNT|WKST)=[^;]*)*")
 _FIRST_YEAR, _LAST_YEAR = 1900, 2999
 _GREGORIAN_CYCLE = 400  # years after which dates and weekdays repeat exactly
 
@@ -201,6 +203,9 @@ class _Lines:
         found = self.properties[event].get(name, []) if event < len(self.properties) else []
         return found[min(nth, len(found) - 1)] if found else self.begins[event] if event < len(self.begins) else 1
 
+    def text(self, line: int) -> str:
+        return next((text for number, text in self.every if number == line), "")
+
     def holding(self, message: str) -> int:
         """The line whose text a library's message quotes; 1 if none."""
         return next((number for number, text in self.every if text and f"'{text}'" in message), 1)
@@ -209,12 +214,10 @@ class _Lines:
 def _lines(text: str) -> _Lines:
     lines = _Lines()
     inside: list[str] = []
-    for number, raw in enumerate(text.splitlines(), start=1):
-        if raw[:1] in {" ", "\t"} or not raw.strip():
-            continue
-        lines.every.append((number, raw.strip()))
-        name = raw.partition(":")[0].partition(";")[0].strip().upper()
-        value = raw.partition(":")[2].strip().upper()
+    for number, line in _unfolded(text):
+        lines.every.append((number, line))
+        name = re.split("[:;]", line, maxsplit=1)[0].strip().upper()
+        value = line.partition(":")[2].strip().upper()
         if name == "BEGIN":
             inside.append(value)
             if value == "VEVENT":
@@ -222,18 +225,31 @@ def _lines(text: str) -> _Lines:
                 lines.properties.append({})
         elif name == "END":
             if not inside or inside[-1] != value:
-                _fail(
-                    number,
-                    "END",
-                    f"END:{value} closes nothing",
-                    f"end what was begun: {', '.join(inside) or 'nothing'}",
-                )
+                begun = ", ".join(inside) or "nothing"
+                _fail(number, "END", f"END:{value} closes nothing", f"end what was begun: {begun}")
             inside.pop()
         elif inside[-1:] == ["VEVENT"]:
             lines.properties[-1].setdefault(name, []).append(number)
+        elif name == "RRULE" and inside[-1:] != ["VEVENT"] and not _CLOCK_CHANGE.fullmatch(value):
+            _fail(number, "RRULE", "is no rule for a change of clocks", "write FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU")
     if inside:
-        _fail(len(text.splitlines()) or 1, "END", f"the text ends inside {inside[-1]}", f"add END:{inside[-1]}")
+        last = len(text.splitlines())
+        _fail(last, "END", f"the text ends inside {inside[-1]}", f"add END:{inside[-1]}")
     return lines
+
+
+def _unfolded(text: str) -> Iterator[tuple[int, str]]:
+    """The logical lines of a calendar, each with the number of its first physical line (RFC 5545, 3.1)."""
+    first, held = 0, ""
+    for number, raw in enumerate(text.splitlines(), start=1):
+        if raw[:1] in {" ", "\t"}:
+            held += raw[1:]
+            continue
+        if held.strip():
+            yield first, held.strip()
+        first, held = number, raw
+    if held.strip():
+        yield first, held.strip()
 
 
 def _fail(line: int, name: str, what: str, remedy: str) -> NoReturn:
@@ -394,8 +410,9 @@ class _Reader:
                 self.fail(
                     "DURATION", "the event ends before it begins", "write a positive duration such as P3D or PT12H"
                 )
-            days = timedelta(days=duration.days)
-            return instant(start + days, zone) + duration.seconds, days, duration.seconds
+            days = timedelta(days=self.wall_days())
+            exact_s = int((duration - days).total_seconds())
+            return instant(start + days, zone) + exact_s, days, exact_s
         if "DTEND" in self.component:
             end = self.moment("DTEND", self.component["DTEND"])
             if isinstance(end, datetime) is whole_day:
@@ -411,6 +428,14 @@ class _Reader:
             self.fail("DTSTART", "the event has no DTEND or DURATION, so it lasts no time", "add DTEND or DURATION")
         day = timedelta(days=1)
         return instant(start + day, zone), day, 0
+
+    def wall_days(self) -> int:
+        """Days of the DURATION as it is written: the library does not tell 24 hours from a day."""
+        text = self.lines.text(self.lines.of(self.index, "DURATION"))
+        return sum(
+            int(number) * (7 if unit == "W" else 1)
+            for number, unit in re.findall(r"(\d+)([WD])", text.rpartition(":")[2].upper().partition("T")[0])
+        )
 
     def rule(self, value: Any, nth: int, start: datetime, zone: tzinfo, *, whole_day: bool) -> _Rule:
         from dateutil.rrule import rrulestr

@@ -179,7 +179,7 @@ _RULES = (
         "TR022",
         "Not a condition",
         "A condition holds exactly one of remaining, burnRate, openIncident, alertFiring, cel, all, any, not. Bounds "
-        'text with an operator and a number: `"are < 25%"`.',
+        'are text with an operator and a number: `"< 25%"`. A CEL expression names facts that exist and is not too large.',
         'enter: {any: [{remaining: "< 25%"}, {burnRate: {over: 6h, is: ">= 3"}}]}',
     ),
     _error(
@@ -221,7 +221,8 @@ _RULES = (
     _error(
         "TR028",
         "A calendar cannot be read",
-        "A freeze names an iCalendar file, relative to the spec, or holds its text.",
+        "A freeze names an iCalendar file, relative to the spec, or holds its text. Every event in it needs a start, a "
+        "recurrence that can be read, and a time zone that is known.",
         "freezes:\n  - name: holidays\n    calendar: holidays.ics",
     ),
     _error(
@@ -308,19 +309,6 @@ _RULES = (
         "Files were skipped",
         "In directories, files without any OpenSLO or Tightrope document are passed over.",
         "tightrope validate slo/",
-    ),
-    _error(
-        "TR070",
-        "The calendar of a freeze cannot be used",
-        "The text is iCalendar, but an event in it has no start, a recurrence that cannot be read, or a zone nobody "
-        "knows.",
-        "BEGIN:VEVENT\nUID:christmas\nDTSTART;VALUE=DATE:20261221\nDTEND;VALUE=DATE:20270104\nEND:VEVENT",
-    ),
-    _error(
-        "TR071",
-        "An expression cannot be used",
-        "A CEL expression does not parse, names a fact that does not exist, or does more than an expression may.",
-        "cel: remaining < 0.5 && burn['6h'] > 2.0",
     ),
     _error(
         "TR090",

@@ -99,11 +99,10 @@ def read_documents(text: str, file: str, report: Report) -> tuple[Node, ...]:
     What cannot be read becomes one finding, and the documents before it are still returned.
     """
     report.lines[file] = text.splitlines()
-    composer = _Composer(text, file, report)
     documents: list[Node] = []
     try:
         # One by one, so that the documents before a broken one are kept.
-        for document in composer.documents():
+        for document in _Composer(text, file, report).documents():
             documents.append(document)  # noqa: PERF402
     except _UnreadableError:
         report.unread.add(file)

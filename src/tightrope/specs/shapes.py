@@ -232,7 +232,7 @@ class Number:
         said = self.objection(number) if self.objection else None
         if said is None and not self._inside(number):
             bounds = self._bounds()
-            said = (f"{_name(spot)} {_scalar_text(node)} is out of range", bounds, f"write a number {bounds}")
+            said = (f"{_name(spot)} {_scalar_text(node)} is out of range", bounds, f"write {bounds}")
         if said is not None:
             report.add("TR012", said[0], node.place, path=spot.path, note=said[1], remedy=said[2])
             return None
@@ -258,7 +258,8 @@ class Number:
             )
             if bound is not None
         ]
-        return " and ".join((["whole"] if self.whole else []) + parts)
+        number = "a whole number" if self.whole else "a number"
+        return f"{number} {' and '.join(parts)}"
 
     def schema(self, _defs: dict[str, Schema], /) -> Schema:
         schema: Schema = {"type": "integer" if self.whole else "number"}
@@ -663,7 +664,10 @@ class OneOf:
     code: str = "TR018"
 
     def check(self, table: Table, report: Report) -> None:
-        given = [name for name in self.names if table.given(name)]
+        given = sorted(
+            (name for name in self.names if table.given(name)),
+            key=lambda name: (table.keys[name].line, table.keys[name].column),
+        )
         choice = _listed(self.names, "or")
         if self.needed and not given:
             report.add(

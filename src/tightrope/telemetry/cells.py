@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tightrope.sli.slices import Counts, Mask
 from tightrope.telemetry.options import remembered
 
+T = TypeVar("T")
 Signs = npt.NDArray[np.int8]
 Bad = dict[int, str]
 """Row within the batch, counted from 0, and why its cell can't be used."""
@@ -30,6 +31,10 @@ class Cells(Protocol):
 
     def words(self) -> Sequence[str]:
         """Hand out the cells as text, without the blanks around them; an empty cell is ``""``."""
+        ...
+
+    def numbered(self) -> tuple[Counts, list[str]]:
+        """Number the distinct texts; hands out each row's number, and the texts by number."""
         ...
 
     def counts(self, scale: int) -> tuple[Counts, Bad]:
@@ -88,6 +93,9 @@ class Words:
     def words(self) -> Sequence[str]:
         return [cell.strip() for cell in self._cells]
 
+    def numbered(self) -> tuple[Counts, list[str]]:
+        return numbered(self.words())
+
     def counts(self, scale: int) -> tuple[Counts, Bad]:
         return gathered(self.words(), remembered(lambda text: exact_count(text, scale)))
 
@@ -118,7 +126,12 @@ class Bytes:
         return self.cells.view(np.uint8).reshape(len(self.cells), self.cells.dtype.itemsize)
 
     def words(self) -> Sequence[str]:
-        return [cell.decode("utf-8", "replace").strip() for cell in self.cells.tolist()]
+        return [_text(cell) for cell in self.cells.tolist()]
+
+    def numbered(self) -> tuple[Counts, list[str]]:
+        codes, cells = numbered(self.cells.tolist())
+        same, texts = numbered([_text(cell) for cell in cells])  # " a" and "a" are one text
+        return same[codes], texts
 
     def counts(self, scale: int) -> tuple[Counts, Bad]:
         values, plain = plain_integers(self.characters)
@@ -166,6 +179,9 @@ class Numbers:
             for value, empty in zip(self._values.tolist(), self._empty.tolist(), strict=True)
         ]
 
+    def numbered(self) -> tuple[Counts, list[str]]:
+        return numbered(self.words())
+
     def counts(self, scale: int) -> tuple[Counts, Bad]:
         values = self._values
         with np.errstate(invalid="ignore"):
@@ -187,6 +203,12 @@ class Numbers:
 
     def keep(self, rows: Mask) -> Numbers:
         return Numbers(self._values[rows], self._empty[rows])
+
+
+def numbered(values: Sequence[T]) -> tuple[Counts, list[T]]:
+    """Number the distinct values in the order they are met; hands out each place's number, and the values by number."""
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return np.fromiter(map(numbers.__getitem__, values), np.int64, len(values)), list(numbers)
 
 
 def plain_integers(characters: npt.NDArray[np.uint8]) -> tuple[Counts, Mask]:
@@ -237,6 +259,10 @@ def _signs(
         signs[unsure], unsure_bad = exactly(unsure).signs(bound)
         bad = {int(unsure[row]): why for row, why in unsure_bad.items()}
     return signs, bad
+
+
+def _text(cell: bytes) -> str:
+    return cell.decode("utf-8", "replace").strip()
 
 
 def _short(text: str) -> str:

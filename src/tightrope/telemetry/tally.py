@@ -28,8 +28,6 @@ MOST_SLICES = 2**24
 _LARGEST_SUM = float(2**62)
 _NEVER = np.iinfo(np.int64).min
 
-Codes = npt.NDArray[np.int32]
-
 
 # --- rows, and what is asked of them -----------------------------------------------------------------------------
 
@@ -141,7 +139,7 @@ class Batch:
         self.instants = instants
         self.columns = columns
         self.bad = bad
-        self._codes: dict[str, tuple[Codes, list[str]]] = {}
+        self._codes: dict[str, tuple[Counts, list[str]]] = {}
         self._passed: dict[Test, Mask] = {}
         self._counts: dict[tuple[str, int], tuple[Counts, Bad]] = {}
         self._signs: dict[tuple[str, Fraction], tuple[Signs, Bad]] = {}
@@ -178,15 +176,11 @@ class Batch:
         columns = {name: cells.keep(seen) for name, cells in self.columns.items()}
         return Batch(self.file, self.lines[seen], self.instants[seen], columns, self.bad)
 
-    def codes(self, column: str) -> tuple[Codes, list[str]]:
-        """Number the distinct texts of a column; hands out each row's number, and the texts by number."""
+    def codes(self, column: str) -> tuple[Counts, list[str]]:
+        """Number the distinct texts of a column, once; hands out each row's number, and the texts by number."""
         found = self._codes.get(column)
         if found is None:
-            numbers: dict[str, int] = {}
-            codes = np.fromiter(
-                (numbers.setdefault(word, len(numbers)) for word in self.columns[column].words()), np.int32, len(self)
-            )
-            found = self._codes[column] = codes, list(numbers)
+            found = self._codes[column] = self.columns[column].numbered()
         return found
 
     def passed(self, test: Test) -> Mask:

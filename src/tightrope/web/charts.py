@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
+from math import ceil
 
 import numpy as np
 
 from tightrope.base.units import DAY_S, HOUR_S, percent_text
 from tightrope.budget.words import day_text, moment_text
+from tightrope.web.marks import hatch, opened
 from tightrope.web.pictures import Call, Note, Picture, Ship
 
-_FLOORS = (-0.25, -0.5, -1.0)
-_TICKS = {-0.25: (1, 0.75, 0.5, 0.25, 0, -0.25), -0.5: (1, 0.5, 0, -0.5), -1.0: (1, 0.5, 0, -0.5, -1)}
+_STEPS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+_MOST_TICKS = 7
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LANE = 19
 
@@ -23,7 +25,7 @@ _Draw = Callable[[Picture, "_Frame", float], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Where instants and shares stand: ``[start, end]`` on *left* to *right*, shares *floor* to 1 on *bottom* to *top*."""
+    """Where things stand: ``[start, end]`` on *left* to *right*, shares from *floor* to 1 on *bottom* to *top*."""
 
     left: float
     right: float
@@ -32,6 +34,7 @@ class _Frame:
     start: int
     end: int
     floor: float
+    step: float
 
     def x(self, at: float) -> float:
         return self.left + (min(max(at, self.start), self.end) - self.start) / (self.end - self.start) * self.width
@@ -57,24 +60,23 @@ def burn_down(picture: Picture, *, narrow: bool = False) -> str:
     """
     known = picture.series.values[picture.series.known]
     lowest = float(known.min()) if len(known) else 0.0
-    floor = next((one for one in _FLOORS if one <= lowest), _FLOORS[-1])
+    step = next((one for one in _STEPS if (1 - lowest) / one <= _MOST_TICKS - 1.5), -lowest)
+    floor = min(-0.25, -step * ceil(max(-lowest, 0.0) / step))
     lanes = _lanes(picture)
-    width, left, right = (358, 46, 350) if narrow else (1160, 62, 1142)
+    width, left, right = (358, 62, 350) if narrow else (1160, 62, 1142)
     top, bottom = 26, 206 if narrow else 262
-    frame = _Frame(left, right, top, bottom, picture.start, _last(picture), floor)
+    frame = _Frame(left, right, top, bottom, picture.start, _last(picture), floor, step)
     height = bottom + 14 + _LANE * len(lanes) + 26
     ids = f"h-{picture.name}-{'n' if narrow else 'w'}"
     parts = [
-        f'<svg class="chart {"n" if narrow else "w"}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(picture.finding)}">',
-        f'<defs><pattern id="{ids}" width="6" height="6" patternUnits="userSpaceOnUse" '
-        'patternTransform="rotate(45)"><path class="hb" d="M0 0V6"/></pattern></defs>',
+        opened(width, height, picture.finding, narrow=narrow),
+        hatch(ids, "hb"),
         *_axis(frame),
         *_beyond(picture, frame, narrow),
         *_line(picture, frame, ids),
-        *_clock(picture, frame, height - 8, 3 if narrow else 8),
-        *_now(picture, frame, lowest),
-        *_labels(picture.notes, frame, 3 if narrow else 6),
+        *_clock(frame, height - 8, 3 if narrow else 8),
+        *_now(picture, frame),
+        *_labels(picture, frame, 3 if narrow else 6),
     ]
     for number, (name, marks) in enumerate(lanes):
         y = bottom + 24 + number * _LANE
@@ -84,7 +86,7 @@ def burn_down(picture: Picture, *, narrow: bool = False) -> str:
 
 
 def rows_of(picture: Picture, most: int = 40) -> list[tuple[str, str, str]]:
-    """What "Show as table" lists: day and time, budget left, policy state; *most* rows, evenly, the worst among them."""
+    """What "Show as table" lists: when, budget left, policy state; *most* rows, evenly, the worst among them."""
     times, values, known = (column.tolist() for column in picture.series)
     count = len(times)
     chosen = set(range(0, count, max(1, -(-count // most)))) | {count - 1}
@@ -104,18 +106,21 @@ def _last(picture: Picture) -> int:
     if picture.ahead is None or picture.ahead[0].at is None:
         return picture.start + span
     furthest = picture.ahead[0].latest or picture.ahead[0].at
-    return picture.end + int(min(max(furthest - picture.end, 0) * 1.15 + span * 0.04, span * 0.45))
+    return picture.end + int(min(max(furthest - picture.end, 0) * 1.15 + span * 0.04, span * 0.6))
 
 
 def _axis(frame: _Frame) -> list[str]:
     parts = []
-    for tick in _TICKS[frame.floor]:
+    below = round(-frame.floor / frame.step)
+    above = [0.25, 0.5, 0.75, 1.0] if frame.step == 0.25 else [0.5, 1.0] if frame.step < 1 else [1.0]
+    zero = frame.y(0)
+    for tick in [-frame.step * part for part in range(below, 0, -1)] + [0.0, *above]:
         y = frame.y(tick)
-        kind, text = ("zl", "axb") if tick == 0 else ("gl", "ax")
-        parts.append(f'<path class="{kind}" d="M{frame.left} {y:.1f}H{frame.right}"/>')
-        parts.append(
-            f'<text class="{text}" x="{frame.left - 8}" y="{y + 4:.1f}" text-anchor="end">{percent_text(tick, 0)}</text>'
-        )
+        line, text = ("zl", "axb") if tick == 0 else ("gl", "ax")
+        parts.append(f'<path class="{line}" d="M{frame.left} {y:.1f}H{frame.right}"/>')
+        if tick == 0 or zero - y > 13 or tick < 0:
+            share = percent_text(tick, 0)
+            parts.append(f'<text class="{text}" x="{frame.left - 8}" y="{y + 4:.1f}" text-anchor="end">{share}</text>')
     return parts
 
 
@@ -162,11 +167,11 @@ def _silent(picture: Picture) -> list[bool]:
     return [bool(one) for one in marks]
 
 
-def _now(picture: Picture, frame: _Frame, lowest: float) -> list[str]:
-    times, values, known = picture.series
-    if not len(times) or not known[-1]:
+def _now(picture: Picture, frame: _Frame) -> list[str]:
+    if not picture.series.known[-1:].any():
         return []
-    x, y, share = frame.x(picture.end), frame.y(float(values[-1])), float(values[-1])
+    share = float(picture.series.values[-1])
+    x, y = frame.x(picture.end), frame.y(share)
     tone = "bad" if share <= 0 else "good"
     parts = [f'<circle class="f{tone} edge" cx="{x:.1f}" cy="{y:.1f}" r="4"/>']
     room = frame.right - x
@@ -176,13 +181,6 @@ def _now(picture: Picture, frame: _Frame, lowest: float) -> list[str]:
         parts.append(f'<text class="axb" x="{x + 6:.1f}" y="{frame.top - 10}">{text}</text>')
     else:
         parts.append(f'<text class="axb" x="{frame.right}" y="{frame.top - 10}" text-anchor="end">{text}</text>')
-    if lowest < frame.floor:
-        at = picture.series.times[int(np.where(known, values, np.inf).argmin())]
-        near = min(max(frame.x(int(at)), frame.left + 44), frame.right - 60)
-        parts.append(
-            f'<text class="lbl bad halo" x="{near:.1f}" y="{frame.bottom - 6}" text-anchor="middle">'
-            f"▼ {percent_text(lowest, 0)}</text>"
-        )
     return parts
 
 
@@ -192,43 +190,45 @@ def _beyond(picture: Picture, frame: _Frame, narrow: bool) -> list[str]:
         return []
     forecast, bound = picture.ahead
     x0, y = frame.x(picture.end), frame.y(bound)
-    parts = [
-        f'<rect class="beyond" x="{x0:.1f}" y="{frame.top}" width="{frame.right - x0:.1f}" '
-        f'height="{frame.bottom - frame.top}"/>'
-    ]
+    width, height = frame.right - x0, frame.bottom - frame.top
+    parts = [f'<rect class="beyond" x="{x0:.1f}" y="{frame.top}" width="{width:.1f}" height="{height}"/>']
     if forecast.what == "recovered":
         parts.append(f'<path class="way" d="M{x0:.1f} {y:.1f}H{frame.right}"/>')
     if forecast.earliest is not None:
         low, high = frame.x(forecast.earliest), frame.x(forecast.latest) if forecast.latest else frame.right
         parts.append(f'<rect class="band" x="{low:.1f}" y="{y - 6:.1f}" width="{max(high - low, 2):.1f}" height="12"/>')
-    if forecast.at is not None and forecast.at <= frame.end:
+    if forecast.at is not None:
+        shown = forecast.at <= frame.end
         x = frame.x(forecast.at)
-        then = frame.y(float(picture.series.values[-1]))
-        parts.append(f'<path class="fc" d="M{x0:.1f} {then:.1f}L{x:.1f} {y:.1f}"/>')
-        parts.append(f'<circle class="fp" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
+        if shown:
+            then = frame.y(float(picture.series.values[-1]))
+            parts.append(f'<path class="fc" d="M{x0:.1f} {then:.1f}L{x:.1f} {y:.1f}"/>')
+            parts.append(f'<circle class="fp" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
         word = "runs out" if forecast.what == "exhausted" else f"back at {percent_text(bound, 0)}"
         if not narrow:
-            end = x > frame.right - 90
+            end = x > frame.right - 130
+            text = f"{word} about {day_text(forecast.at, picture.end)}{'' if shown else ' →'}"
             parts.append(
-                f'<text class="lbl acc halo" x="{x - 8 if end else x + 8:.1f}" y="{y - 10:.1f}" '
-                f'text-anchor="{"end" if end else "start"}">{word} {day_text(forecast.at, picture.end)}</text>'
+                f'<text class="lbl acc halo" x="{x - (8 if shown else 0) if end else x + 8:.1f}" y="{y - 12:.1f}" '
+                f'text-anchor="{"end" if end else "start"}">{text}</text>'
             )
     return parts
 
 
-def _labels(notes: Sequence[Note], frame: _Frame, most: int) -> list[str]:
+def _labels(picture: Picture, frame: _Frame, most: int) -> list[str]:
     parts: list[str] = []
     taken: list[tuple[float, float, float]] = []
-    for note in notes:
+    furthest = frame.x(picture.end)
+    for note in picture.notes:
         if len(taken) == most:
             break
         x0, x1 = frame.x(note.start), frame.x(note.end)
-        y = (frame.y(note.before) + frame.y(note.after)) / 2 if note.cause else frame.y(note.after) - 8
+        y = _height(note, frame)
         size = len(note.label) * 6.5
         for x, anchor in ((x1 + 6, "start"), (x0 - 6, "end")) if note.cause else ((x1 + 4, "start"), (x1, "end")):
             low, high = (x, x + size) if anchor == "start" else (x - size, x)
             clash = any(low < b + 4 and high > a - 4 and abs(y - at) < 14 for a, b, at in taken)
-            if low >= frame.left and high <= frame.right and not clash and frame.top < y < frame.bottom:
+            if low >= frame.left and high <= furthest and not clash and frame.top < y < frame.bottom:
                 taken.append((low, high, y))
                 tone = f"c{note.cause}" if note.cause else "quiet"
                 parts.append(
@@ -237,6 +237,14 @@ def _labels(notes: Sequence[Note], frame: _Frame, most: int) -> list[str]:
                 )
                 break
     return parts
+
+
+def _height(note: Note, frame: _Frame) -> float:
+    """Beside a long fall, under a short one, over a return: where the label does not cover the line."""
+    before, after = frame.y(note.before), frame.y(note.after)
+    if not note.cause:
+        return after - 13 if after - 13 > frame.top + 4 else after + 15
+    return (before + after) / 2 if after - before > 24 else after + 13
 
 
 # --- lanes ---------------------------------------------------------------------------------------------------------
@@ -278,9 +286,8 @@ def _call_lane(picture: Picture, frame: _Frame, y: float, *, page: bool) -> list
         tone = {"": "bad" if page else "warn", "needless": "warn", "found": "good"}[use]
         size = 6 if use == "needless" else 10
         for x0, x1 in _spans(calls, frame, use):
-            parts.append(
-                f'<rect class="f{tone}" x="{x0:.1f}" y="{y - size / 2:.0f}" width="{x1 - x0:.1f}" height="{size}" rx="1"/>'
-            )
+            box = f'x="{x0:.1f}" y="{y - size / 2:.0f}" width="{x1 - x0:.1f}" height="{size}"'
+            parts.append(f'<rect class="f{tone}" {box} rx="1"/>')
     return parts
 
 
@@ -305,7 +312,8 @@ def _trouble_lane(picture: Picture, frame: _Frame, y: float) -> list[str]:
         if abs(x0 - last) < 3:
             continue
         last = x0
-        told = f"<title>{escape(one.label)} {moment_text(one.start, picture.end)}{', no page' if one.missed else ''}</title>"
+        word = ", no page" if one.missed else ""
+        told = f"<title>{escape(one.label)} {moment_text(one.start, picture.end)}{word}</title>"
         if one.missed:
             parts.append(
                 f'<g class="miss">{told}<circle cx="{x0:.1f}" cy="{y}" r="4.6"/>'
@@ -324,7 +332,9 @@ def _ship_lane(picture: Picture, frame: _Frame, y: float) -> list[str]:
         if abs(x - last[one.stopped]) < 2:
             continue
         last[one.stopped] = x
-        told = f"<title>{escape(one.label)} {moment_text(one.at, picture.end)}{', stopped' if one.stopped else ''}</title>"
+        told = (
+            f"<title>{escape(one.label)} {moment_text(one.at, picture.end)}{', stopped' if one.stopped else ''}</title>"
+        )
         if one.stopped:
             parts.append(
                 f'<path class="fbad" d="M{x - 2.2:.1f} {y - 5}h4.4l3.2 3v4l-3.2 3h-4.4l-3.2-3v-4z">{told}</path>'
@@ -342,11 +352,11 @@ def _by_stop(ship: Ship) -> tuple[bool, int]:
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
-def _clock(picture: Picture, frame: _Frame, y: float, most: int) -> list[str]:
+def _clock(frame: _Frame, y: float, most: int) -> list[str]:
     parts = []
     for at, text, strong in ticks(frame.start, frame.end, most):
         x = frame.x(at)
-        if frame.left + 4 <= x <= frame.right - 14:
+        if frame.left <= x <= frame.right - 14:
             parts.append(f'<path class="gl" d="M{x:.1f} {frame.top}V{frame.bottom}"/>')
             kind = "axb" if strong else "ax"
             parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y}" text-anchor="middle">{text}</text>')
@@ -366,8 +376,10 @@ def ticks(start: int, end: int, most: int) -> list[tuple[int, str, bool]]:
             return [(at, _day(at), False) for at in range(first, end, days * DAY_S)]
     for months in (1, 2, 3, 6):
         if span / (months * 30 * DAY_S) <= most:
-            return [(at, str(when.year) if when.month == 1 else _MONTHS[when.month - 1], when.month == 1)
-                    for at, when in _months(start, end, months)]
+            return [
+                (at, str(when.year) if when.month == 1 else _MONTHS[when.month - 1], when.month == 1)
+                for at, when in _months(start, end, months)
+            ]
     years = max(1, -(-span // (365 * DAY_S * most)))
     return [(at, str(when.year), True) for at, when in _months(start, end, 12) if when.year % years == 0]
 
@@ -375,7 +387,7 @@ def ticks(start: int, end: int, most: int) -> list[tuple[int, str, bool]]:
 def _months(start: int, end: int, every: int) -> list[tuple[int, datetime]]:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     first = epoch + timedelta(seconds=start)
-    found = []
+    found: list[tuple[int, datetime]] = []
     number = first.year * 12 + first.month - 1
     while True:
         when = datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)

@@ -39,7 +39,9 @@ def budget_bar(remaining: float | None, tone: str) -> str:
     if remaining is not None:
         end = zero + within(remaining) * (width - zero)
         left, right = min(zero, end), max(zero, end)
-        parts.append(f'<rect class="f{tone}" x="{left:.1f}" y="6" width="{max(right - left, 1):.1f}" height="6" rx="1.5"/>')
+        parts.append(
+            f'<rect class="f{tone}" x="{left:.1f}" y="6" width="{max(right - left, 1):.1f}" height="6" rx="1.5"/>'
+        )
         if remaining < LOWEST:
             parts.append(f'<path class="f{tone}" d="M6 4 0 9l6 5z"/>')
     parts.append(f'<path class="zt" d="M{zero} 2V16"/></svg>')
@@ -82,7 +84,7 @@ class OnLine:
 _SHAPES = {
     "good": '<circle class="fgood" cx="{x:.1f}" cy="{y}" r="4.6"/>',
     "warn": '<path class="fwarn" d="M{x:.1f} {top}l5.8 10.4h-11.6z"/>',
-    "bad": '<rect class="fbad" x="{left:.1f}" y="{top}" width="10" height="10" rx="2"/>',
+    "bad": '<path class="fbad" d="M{left:.1f} {top}h4.4l3 3v4.4l-3 3h-4.4l-3-3v-4.4z"/>',
 }
 
 
@@ -98,22 +100,23 @@ def fleet_line(services: Sequence[OnLine], *, narrow: bool = False) -> str:
     rows = 1 + max((row for _, _, row in labelled), default=0)
     axis = 26 + rows * 20
     zero = _at(0, left, right)
+    ids = f"hf{'n' if narrow else 'w'}"
+    risk = _at(0.25, left, right) - zero
     parts = [
-        f'<svg class="chart {"n" if narrow else "w"}" viewBox="0 0 {width} {axis + 34}" role="img" '
-        f'aria-label="{escape(_finding(services))}">',
-        _hatch("hf" + ("n" if narrow else "w")),
-        f'<rect fill="url(#hf{"n" if narrow else "w"})" x="{left}" y="{axis - 5}" width="{zero - left:.1f}" height="10"/>',
-        f'<rect class="risk" x="{zero:.1f}" y="{axis - 5}" width="{_at(0.25, left, right) - zero:.1f}" height="10"/>',
+        opened(width, axis + 34, _finding(services), narrow=narrow),
+        hatch(ids, "hz"),
+        f'<rect fill="url(#{ids})" x="{left}" y="{axis - 5}" width="{zero - left:.1f}" height="10"/>',
+        f'<rect class="risk" x="{zero:.1f}" y="{axis - 5}" width="{risk:.1f}" height="10"/>',
         f'<path class="base" d="M{left} {axis}H{right}"/>',
     ]
     for tick in (LOWEST, 0.0, 0.25, 0.5, 0.75, HIGHEST):
+        line, text, reach = ("zt", "axb", 8) if tick == 0 else ("base", "ax", 4)
+        anchor, shift = {LOWEST: ("start", -8), HIGHEST: ("end", 8)}.get(tick, ("middle", 0))
         x = _at(tick, left, right)
-        strong = tick == 0
-        parts.append(f'<path class="{"zt" if strong else "base"}" d="M{x:.1f} {axis - (8 if strong else 4)}v{16 if strong else 8}"/>')
-        anchor = "start" if tick == LOWEST else "end" if tick == HIGHEST else "middle"
+        parts.append(f'<path class="{line}" d="M{x:.1f} {axis - reach}v{2 * reach}"/>')
         parts.append(
-            f'<text class="{"axb" if strong else "ax"}" x="{x + {"start": -8, "end": 8}.get(anchor, 0):.1f}" y="{axis + 24}" '
-            f'text-anchor="{anchor}">{percent_text(tick, 0)}</text>'
+            f'<text class="{text}" x="{x + shift:.1f}" y="{axis + 24}" text-anchor="{anchor}">'
+            f"{percent_text(tick, 0)}</text>"
         )
     for one, x, row in labelled:
         y = 16 + (rows - 1 - row) * 20
@@ -124,7 +127,7 @@ def fleet_line(services: Sequence[OnLine], *, narrow: bool = False) -> str:
         )
     for one in sorted(services, key=lambda one: one.loud):
         x = _at(within(one.remaining), left, right)
-        parts.append(_SHAPES[one.tone].format(x=x, y=axis, top=axis - 5, left=x - 5))
+        parts.append(_SHAPES[one.tone].format(x=x, y=axis, top=axis - 5.2, left=x - 2.2))
     return "".join([*parts, "</svg>"])
 
 
@@ -141,9 +144,7 @@ def _at(share: float, left: float, right: float) -> float:
     return left + (share - LOWEST) / (HIGHEST - LOWEST) * (right - left)
 
 
-def _labelled(
-    services: Sequence[OnLine], left: float, right: float, most: int
-) -> list[tuple[OnLine, float, int]]:
+def _labelled(services: Sequence[OnLine], left: float, right: float, most: int) -> list[tuple[OnLine, float, int]]:
     """Choose who is named, and in which row above the line: who needs attention first, then from the worst up."""
     taken: list[tuple[float, float, int]] = []
     leads: list[tuple[float, int]] = []
@@ -153,8 +154,12 @@ def _labelled(
         half = _width(one.name) / 2 + 6
         middle = _kept(x, one.name, left, right)
         for row in range(3):
-            crossed = any(high > lead - 2 and low < lead + 2 for lead, top in leads if top > row
-                          for low, high in [(middle - half, middle + half)])
+            crossed = any(
+                high > lead - 2 and low < lead + 2
+                for lead, top in leads
+                if top > row
+                for low, high in [(middle - half, middle + half)]
+            )
             under = any(low - 2 < x < high + 2 for low, high, at in taken if at < row)
             clash = any(at == row and low < middle + half and high > middle - half for low, high, at in taken)
             if not clash and not crossed and not under:
@@ -178,8 +183,15 @@ def _short(name: str, most: int = 26) -> str:
     return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
 
 
-def _hatch(name: str) -> str:
+def opened(width: int, height: float, label: str, *, narrow: bool) -> str:
+    """Open a chart: one of two drawings of which the page shows the one that fits, with a label for who cannot see it."""
+    kind = "n" if narrow else "w"
+    return f'<svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+
+
+def hatch(name: str, kind: str) -> str:
+    """Define a hatched filling, to be used as ``url(#name)``; *kind* is the class of its lines."""
     return (
         f'<defs><pattern id="{name}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<path class="hz" d="M0 0V6"/></pattern></defs>'
+        f'<path class="{kind}" d="M0 0V6"/></pattern></defs>'
     )

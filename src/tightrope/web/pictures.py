@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from tightrope.backtest.labels import Deployment
 from tightrope.base.units import percent_text
@@ -13,9 +12,9 @@ from tightrope.budget.words import flow_word, moment_text
 from tightrope.engine.plan import Incident
 from tightrope.loop.assess import Assessment
 from tightrope.policy.decision import Forecast
-from tightrope.policy.states import leaves, named
+from tightrope.policy.states import named
 from tightrope.sli.coverage import Stretch
-from tightrope.specs.model import RemainingIs, RollingWindow
+from tightrope.specs.model import RemainingIs, RollingWindow, leaves
 
 _CAUSES = {"deploy": "D", "deployment": "D", "change": "D", "dependency": "U", "upstream": "U", "infrastructure": "I"}
 _NOTABLE = 0.03
@@ -34,7 +33,7 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An alert episode within the picture. ``use`` is ``found``, ``needless``, or empty where no incident is labelled."""
+    """An alert episode within the picture. ``use`` is ``found``, ``needless``, or empty where no incident is known."""
 
     start: int
     end: int
@@ -84,7 +83,7 @@ class Picture:
         silent: Stretches without data.
         ahead: What is forecast after *end*, with the share it will have reached (0, or the way out), or None.
         finding: What the chart shows, as a sentence.
-        first: How the picture is named in anchors and ids.
+        name: For ids in the drawing.
     """
 
     start: int
@@ -108,8 +107,7 @@ def picture_of(
     *,
     since: int | None = None,
     forecast: Forecast | None = None,
-    deployments: Sequence[Deployment] = (),
-    stopped: Sequence[Deployment] = (),
+    deployments: Sequence[tuple[Deployment, bool]] = (),
 ) -> Picture | None:
     """Gather the picture of one objective; None where nothing was evaluated.
 
@@ -119,8 +117,8 @@ def picture_of(
         points: At most so many points of the budget line.
         since: Show only what came after this instant.
         forecast: Drawn after the end, if there is one.
-        deployments: Known deployments; those of other services are left out.
-        stopped: Those that the policy would have stopped.
+        deployments: Known deployments, each with whether the policy would have stopped it; those of other services
+            are left out.
     """
     history, plan = assessment.history, assessment.plan
     if history.evaluated is None:
@@ -133,10 +131,9 @@ def picture_of(
     stays = _stays(assessment, start, end)
     incidents = [one for one in assessment.incidents if one.start < end and one.end > start]
     calls, troubles = _calls(assessment, start, end, incidents)
-    refused = frozenset(stopped)
     ships = tuple(
-        Ship(one.at, one.change or one.kind, one in refused)
-        for one in deployments
+        Ship(one.at, one.change or one.kind, refused)
+        for one, refused in deployments
         if one.service == assessment.slo.service and start <= one.at <= end
     )
     silent = tuple(
@@ -217,8 +214,7 @@ def _notes(series: Series, incidents: Sequence[Incident], account: Ledger, *, ro
         change = values[end] - values[begin]
         if abs(change) < _NOTABLE or len(notes) == _MOST_NOTES:
             break
-        sign = "+" if change > 0 else ""
-        size = f"{sign}{percent_text(change)[:-2]}"
+        size = f"{'+' if change > 0 else ''}{percent_text(change)[:-2]}"
         met = [one for one in incidents if one.start <= times[end] and one.end >= times[begin]]
         if change > 0:
             label, cause = f"{size} {'aged out' if rolling else 'new period'}", ""
@@ -237,8 +233,8 @@ def _ahead(assessment: Assessment, forecast: Forecast | None) -> tuple[Forecast,
     if forecast.what == "exhausted":
         return forecast, 0.0
     state = named(assessment.policy, assessment.history.final_state)
-    bound = next((one.bound for one in leaves(state.exit) if isinstance(one, RemainingIs)), None) if state.exit else None
-    return forecast, float(bound if bound is not None else Fraction(0))
+    bounds = [one.bound for one in leaves(state.exit) if isinstance(one, RemainingIs)] if state.exit else []
+    return forecast, float(bounds[0]) if bounds else 0.0
 
 
 def _finding(assessment: Assessment, series: Series, start: int, end: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from tightrope import __version__
@@ -17,12 +18,12 @@ from tightrope.budget.series import remaining_series
 from tightrope.budget.words import Standing, fleet_sentence, service_sentence
 from tightrope.loop.assess import Assessment, forecast_of
 from tightrope.loop.standing import by_service, standing_of, tightest
-from tightrope.policy.decision import Decision
-from tightrope.policy.rendering import Style, decision_lines
+from tightrope.policy.decision import Decision, Verdict
+from tightrope.policy.rendering import decision_lines
 from tightrope.web.charts import burn_down, rows_of
-from tightrope.web.marks import OnLine, budget_bar, fleet_line, sparkline
+from tightrope.web.marks import TONES, OnLine, budget_bar, fleet_line, sparkline
 from tightrope.web.pictures import Picture, picture_of
-from tightrope.web.sections import Line, Section, anchors, line_of, section_of
+from tightrope.web.sections import MOST_ROWS, Line, Section, anchors, line_of, section_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -35,7 +36,11 @@ _FOLDED_POINTS = 60
 _NARROW_POINTS = 150
 _ORDER = {"x": 0, "!": 1, "?": 2, "ok": 3}
 _RECENT = 1.6
-_LABEL = 11
+_LABEL = 11  # columns of the labels in `decision_lines`
+_OPEN_BLOCKS = 6
+
+Refused = Sequence[tuple[Deployment, str]]
+"""Deployments that the policy would have stopped, each with the state that would have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,8 @@ def fleet_report(
     assessments: Sequence[Assessment],
     decisions: Sequence[Decision],
     *,
-    scores: Mapping[str, Mapping[str, Score]] | None = None,
-    stopped: Mapping[str, Sequence[tuple[Deployment, str]]] | None = None,
+    scores: Sequence[Mapping[str, Score] | None] | None = None,
+    stopped: Sequence[Refused | None] | None = None,
     deployments: Sequence[Deployment] = (),
     generated_at: int,
     specs: str = "SPECS",
@@ -98,9 +103,9 @@ def fleet_report(
         title: What the report is about, for the window's title.
         assessments: One for each objective.
         decisions: Gate decisions to explain, in order.
-        scores: By the assessment's title, then by the name of the severities scored.
-        stopped: By the assessment's title, deployments the policy would have refused, with the state that would have.
-        deployments: All known deployments.
+        scores: For each assessment, by the name of the severities scored; None where no incident is labelled.
+        stopped: For each assessment, the deployments the policy would have refused, with the state that would have.
+        deployments: All known deployments, for the ticks of the charts; those in *stopped* need not be repeated.
         generated_at: Now, UTC epoch seconds.
         specs: What stood after ``-f``, for the commands that reproduce each figure.
         command: The command line that made the report; may be empty.
@@ -121,6 +126,8 @@ def fleet_report(
     )
     rank = {line.service: number for number, line in enumerate(lines)}
     ordered = sorted(assessments, key=lambda one: (rank[one.slo.service], one is not worst[one.slo.service]))
+    given_scores = dict(zip((id(one) for one in assessments), scores or [None] * len(assessments), strict=True))
+    given_stops = dict(zip((id(one) for one in assessments), stopped or [None] * len(assessments), strict=True))
     newest = max((one.statement.at for one in assessments), default=generated_at)
     parts = []
     for number, one in enumerate(ordered):
@@ -129,13 +136,13 @@ def fleet_report(
             one,
             standings[id(one)],
             names[id(one)],
-            scores=None if scores is None else scores.get(one.title),
-            stopped=() if stopped is None else stopped.get(one.title, ()),
+            scores=given_scores[id(one)],
+            stopped=given_stops[id(one)] or (),
             specs=specs,
-            **({"most_rows": 4} if folded else {}),
+            most_rows=4 if folded else MOST_ROWS,
         )
-        refused = () if stopped is None else tuple(each for each, _ in stopped.get(one.title, ()))
-        parts.append(_Part(section, _charts(one, section, deployments, refused, folded=folded), folded))
+        shipped = _shipped(deployments, given_stops[id(one)])
+        parts.append(_Part(section, _charts(one, section, shipped, folded=folded), folded))
     services = [standings[id(one)] for one in worst.values()]
     page = _environment().get_template("report.html")
     return page.render(
@@ -145,10 +152,11 @@ def fleet_report(
         rows=[_Row(line, budget_bar(line.remaining, line.tone), _spark(worst[line.service])) for line in lines],
         attention=sum(line.letter != "ok" for line in lines),
         fleet=_fleet(lines),
-        flows=_flows(lines),
-        blocks=[_block(one, specs) for one in decisions],
+        tally=_tally(lines),
+        blocks=[_block(one, specs) for one in sorted(decisions, key=_weight)],
+        open_blocks=_OPEN_BLOCKS,
         parts=parts,
-        has_scores=bool(scores) and any(part.section.scores for part in parts),
+        has_scores=any(part.section.scores for part in parts),
         as_of=time_text(newest),
         generated=time_text(generated_at),
         version=__version__,
@@ -158,19 +166,42 @@ def fleet_report(
     )
 
 
+def backtest_report(
+    assessments: Sequence[Assessment],
+    *,
+    scores: Sequence[Mapping[str, Score] | None] | None = None,
+    stopped: Sequence[Refused | None] | None = None,
+    deployments: Sequence[Deployment] = (),
+    generated_at: int,
+    specs: str = "SPECS",
+    command: str = "",
+) -> str:
+    """Write the report of a replay: as `fleet_report`, without a gate decision."""
+    return fleet_report(
+        "Backtest",
+        assessments,
+        (),
+        scores=scores,
+        stopped=stopped,
+        deployments=deployments,
+        generated_at=generated_at,
+        specs=specs,
+        command=command,
+    )
+
+
 def svg_report(
     assessment: Assessment,
     *,
     deployments: Sequence[Deployment] = (),
-    stopped: Sequence[tuple[Deployment, str]] = (),
+    stopped: Refused | None = None,
     points: int = _POINTS,
 ) -> str:
     """Draw one objective's budget over time as a picture of its own, in light or dark as the reader's system has it.
 
     Colours are written out, for programs that do not know CSS variables.
     """
-    refused = tuple(each for each, _ in stopped)
-    picture = picture_of(assessment, "svg", points, deployments=deployments, stopped=refused)
+    picture = picture_of(assessment, "svg", points, deployments=_shipped(deployments, stopped))
     standing = standing_of(assessment, assessment.statement.at)
     sentence = service_sentence(standing, assessment.statement.at)
     if picture is None:
@@ -181,8 +212,8 @@ def svg_report(
         body = f'<g transform="translate(20 64)">{chart.split(">", 1)[1].removesuffix("</svg>")}</g>'
     hint = f"{assessment.title} · budget left over time"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 {height}" width="1200" height="{height}" role="img" '
-        f'aria-label="{escape(picture.finding if picture else sentence)}"><style>{_flat_style()}</style>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 {height}" width="1200" height="{height}" '
+        f'role="img" aria-label="{escape(picture.finding if picture else sentence)}"><style>{_flat_style()}</style>'
         f'<rect class="paper" width="1200" height="{height}" rx="10"/>'
         f'<text class="headline" x="24" y="34">{escape(sentence)}</text>'
         f'<text class="ax" x="24" y="54">{escape(hint)}</text>{body}</svg>\n'
@@ -203,16 +234,19 @@ def _lead(services: Sequence[Standing], lines: Sequence[Line], now: int) -> str:
 
 def _fleet(lines: Sequence[Line]) -> tuple[str, str] | None:
     shown = [
-        OnLine(line.service, line.remaining, line.tone, line.letter != "ok") for line in lines if line.remaining is not None
+        OnLine(line.service, line.remaining, line.tone, line.letter != "ok")
+        for line in lines
+        if line.remaining is not None
     ]
     return (fleet_line(shown), fleet_line(shown, narrow=True)) if len(shown) > 1 else None
 
 
-def _flows(lines: Sequence[Line]) -> list[tuple[str, int]]:
-    counts = {word: 0 for word in ("Feature", "Guarded", "Stability", "Held")}
+def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
+    """How many services stand under each word, with its tone."""
+    counts = dict.fromkeys(TONES, 0)
     for line in lines:
-        counts["Held" if line.held else line.flow] += 1
-    return [(word, count) for word, count in counts.items() if count]
+        counts[line.word] += 1
+    return [(word, TONES[word], count) for word, count in counts.items() if count]
 
 
 def _spark(one: Assessment) -> str:
@@ -221,13 +255,11 @@ def _spark(one: Assessment) -> str:
     plan, end = one.plan, one.history.evaluated[1]
     start = end - (one.statement.window_end - one.statement.window_start)
     began = one.history.memory.history_start
-    return sparkline(
-        remaining_series(one.units, plan.target, plan.window, plan.basis, began, 40, start=start, end=end)
-    )
+    return sparkline(remaining_series(one.units, plan.target, plan.window, plan.basis, began, 40, start=start, end=end))
 
 
 def _charts(
-    one: Assessment, section: Section, deployments: Sequence[Deployment], refused: Sequence[Deployment], *, folded: bool
+    one: Assessment, section: Section, deployments: Sequence[tuple[Deployment, bool]], *, folded: bool
 ) -> list[_Chart]:
     """The last window with what is forecast, and the whole history where that is longer."""
     if one.history.evaluated is None:
@@ -251,7 +283,6 @@ def _charts(
                 since=since,
                 forecast=forecast_of(one) if not number and one.watched else None,
                 deployments=deployments,
-                stopped=refused,
             )
             for points in ((_FOLDED_POINTS, _FOLDED_POINTS) if folded else (_POINTS, _NARROW_POINTS))
         ]
@@ -265,7 +296,9 @@ def _charts(
 def _legend(picture: Picture) -> frozenset[str]:
     """Which marks stand in the picture."""
     marks = {stay.kind for stay in picture.stays}
-    marks |= {"needless" if call.use == "needless" else "found" if call.use else call.severity for call in picture.calls}
+    marks |= {
+        "needless" if call.use == "needless" else "found" if call.use else call.severity for call in picture.calls
+    }
     marks |= {"missed" if one.missed else "incident" for one in picture.troubles}
     marks |= {"stopped" if one.stopped else "deploy" for one in picture.ships}
     marks |= {"silent"} if picture.silent else set()
@@ -275,25 +308,29 @@ def _legend(picture: Picture) -> frozenset[str]:
 
 def _block(decision: Decision, specs: str) -> _Block:
     word = "Exempt" if decision.exempt else decision.verdict.value.title()
-    lines = decision_lines(decision, style=Style(width=10_000))
-    rows: list[tuple[str, str]] = []
-    for line in lines[1:]:
-        label, text = line[:_LABEL].strip(), line[_LABEL:]
-        if label != "more":
-            rows.append((label, text))
+    lines = decision_lines(decision, width=10_000)
+    rows = [(line[:_LABEL].strip(), line[_LABEL:]) for line in lines[1:]]
+    rows = [(label, text) for label, text in rows if label != "more"]
     request = decision.request
     command = (
-        f"tightrope gate {_quoted(request.service)} -f {specs} --kind {request.kind.value}"
-        f"{f' --change {_quoted(request.change)}' if request.change else ''} --at {time_text(request.asked_at)}"
+        f"tightrope gate {quote(request.service)} -f {specs} --kind {request.kind.value}"
+        f"{f' --change {quote(request.change)}' if request.change else ''} --at {time_text(request.asked_at)}"
     )
     tones = {"Go": "good", "Stop": "bad", "Wait": "acc", "Exempt": "acc"}
     return _Block(decision, word, tones[word], lines[0][8:], rows, command)
 
 
-def _quoted(text: str) -> str:
-    from shlex import quote
+def _weight(decision: Decision) -> int:
+    """Stops first, then what waits, then exceptions, then goes."""
+    return {Verdict.STOP: 0, Verdict.WAIT: 1, Verdict.GO: 2 + (not decision.exempt)}[decision.verdict]
 
-    return quote(text)
+
+def _shipped(deployments: Sequence[Deployment], stopped: Refused | None) -> list[tuple[Deployment, bool]]:
+    """All known deployments, each with whether it would have been stopped, by time."""
+    refused = [one for one, _ in stopped or ()]
+    marked = frozenset(refused)
+    found = [*((one, False) for one in deployments if one not in marked), *((one, True) for one in refused)]
+    return sorted(found, key=lambda pair: pair[0].at)
 
 
 @lru_cache(maxsize=1)

@@ -227,7 +227,9 @@ def line_of(one: Assessment, standing: Standing, anchor: str, others: int) -> Li
     hour, six = rates.get(3600), rates.get(6 * 3600)
     silent = standing.stale and standing.age_s is not None
     share = "No data" if remaining is None or standing.stale else percent_text(remaining)
-    amount = amount_text(one.budget.allowed - one.budget.consumed, one.statement.unit_s) if remaining is not None else ""
+    amount = (
+        amount_text(one.budget.allowed - one.budget.consumed, one.statement.unit_s) if remaining is not None else ""
+    )
     if standing.stale:
         amount = "" if remaining is None else f"was {percent_text(remaining)}"
     outlook = sentence_case(outlook_text(standing.coming, standing.coming_at, now))
@@ -237,7 +239,7 @@ def line_of(one: Assessment, standing: Standing, anchor: str, others: int) -> Li
     return Line(
         anchor=anchor,
         service=one.slo.service,
-        about=f"{promise_text(one)}{more}",
+        about=f"{share_text(one.objective.target)} good, {one.slo.window.duration}{more}",
         word=word,
         letter=letter,
         tone=TONES[word],
@@ -320,7 +322,9 @@ def _figures(one: Assessment, standing: Standing, tone: str) -> tuple[Figure, ..
         "",
         f"objective {share_text(one.objective.target)} · {round(statement.total):,} {unit}",
     )
-    hour = next((burn for burn in statement.burns if burn.lookback_s == 3600), statement.burns[0] if statement.burns else None)
+    hour = next(
+        (burn for burn in statement.burns if burn.lookback_s == 3600), statement.burns[0] if statement.burns else None
+    )
     rate = None if hour is None or hour.no_traffic or standing.stale else hour.rate
     burn = Figure(
         "Burn now",
@@ -373,7 +377,13 @@ def _alert_rows(one: Assessment, standing: Standing) -> Iterable[AlertRow]:
         out = [each for each in one.history.episodes if each.condition == condition.name]
         lasted = sum((one.statement.at if each.end is None else each.end) - each.start for each in out)
         yield AlertRow(
-            condition.name, condition.severity, _rule(condition), word, tone, len(out), span_text(lasted) if out else "–"
+            condition.name,
+            condition.severity,
+            _rule(condition),
+            word,
+            tone,
+            len(out),
+            span_text(lasted) if out else "–",
         )
 
 
@@ -386,7 +396,7 @@ def _rule(condition: Condition) -> str:
 
 
 def _alert_word(one: Assessment, condition: Condition, memory: AlertMemory, standing: Standing) -> tuple[str, str]:
-    """Firing, rising (the short lookback is over), recovering (only the long one is), quiet; held while data is stale."""
+    """Firing, rising (the short lookback is over), recovering (only the long one is), quiet; held while stale."""
     if standing.stale:
         return ("Firing, held", "bad") if memory.firing else ("Held", "none")
     if memory.firing:
@@ -441,6 +451,9 @@ def _facts(one: Assessment) -> tuple[tuple[str, str], ...]:
     facts.append(("Rows", f"{quality.rows:,} read, {quality.bad_rows:,} could not be used"))
     facts += [("Note", note) for note in quality.notes]
     facts.append(("Policy", one.policy.name))
+    forgiven = sorted({incident.cause for incident in one.incidents} & one.policy.out_of_scope)
+    if forgiven:
+        facts.append(("Not counted for the flow", f"incidents caused by {' or '.join(forgiven)}"))
     return tuple(facts)
 
 

@@ -1,0 +1,56 @@
+# The verbs of this project; `make help` lists them. Needs only make, Python >= 3.11 and its venv (or pip) module.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+STAMP   = $(VENV)/.installed
+SOURCES = src tests benchmarks tools
+SERVERS = PATH="$(CURDIR)/build/servers/usr/bin:$$PATH"
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL = help
+.NOTPARALLEL:
+.PHONY: help venv run test check fast live servers bench docs lock clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+venv: $(STAMP) ## make or refresh the virtual environment
+$(STAMP): requirements.lock tools/requirements.lock pyproject.toml tools/environment.sh
+	@tools/environment.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+run: $(STAMP) ## evaluate the example services: fleet status, gate decisions, a report under out/
+	@$(BIN)/tightrope demo
+
+test: check fast live ## everything that must hold: check, then the fast tests, then those against real servers
+
+check: $(STAMP) ## style, types, import rules, dependencies
+	@echo "check: $$($(BIN)/ruff --version), $$($(BIN)/mypy --version), $$($(BIN)/deptry --version)"
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/ruff format --check --quiet $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry src
+
+fast: $(STAMP) ## the tests that need nothing but this machine (pytest options in ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" $(ARGS)
+
+live: $(STAMP) servers ## the tests against a real Prometheus
+	@$(SERVERS) $(BIN)/pytest -m live tests/live $(ARGS)
+
+servers:
+	@tools/servers.sh prometheus
+
+bench: $(STAMP) ## how fast, how large, beside its peers in the same run; figures, no thresholds
+	@tools/servers.sh prometheus victoria-metrics
+	@$(SERVERS) $(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## write the generated pages anew and check every link
+	@$(BIN)/python -m tools.docs
+
+lock: $(STAMP) ## resolve the dependencies anew (some only: PACKAGES="rich numpy")
+	@tools/lock.sh $(VENV)/installer/bin/uv $(PACKAGES)
+
+clean: ## remove all that make has made
+	rm -rf $(VENV) out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
