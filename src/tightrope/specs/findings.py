@@ -179,7 +179,7 @@ _RULES = (
         "TR022",
         "Not a condition",
         "A condition holds exactly one of remaining, burnRate, openIncident, alertFiring, cel, all, any, not. Bounds "
-        'are text with an operator and a number: `"< 25%"`. A CEL expression names facts that exist and is not too large.',
+        'are text with an operator and a number: `"< 25%"`. A CEL expression names facts that exist.',
         'enter: {any: [{remaining: "< 25%"}, {burnRate: {over: 6h, is: ">= 3"}}]}',
     ),
     _error(

@@ -17,7 +17,7 @@ from tightrope.specs.lints import lint_condition, lint_slo
 from tightrope.specs.model import Specs
 from tightrope.specs.openslo import Reader
 from tightrope.specs.policies import error_budget_policies, exclusions, silver_bullets
-from tightrope.specs.positions import BYTES_MAX, Report, canonical, plain_value, read_documents
+from tightrope.specs.positions import BYTES_MAX, Report, canonical, clipped, plain_value, read_documents
 from tightrope.specs.shapes import Table
 
 STANDARD_INPUT = "-"
@@ -139,10 +139,14 @@ def _texts(path: str, stdin: str | None, report: Report) -> list[_Text]:
     if path == STANDARD_INPUT:
         return [_Text("<stdin>", ".", stdin or "")]
     file = Path(path)
-    if "\0" in path or not file.exists():
+    try:
+        file.stat()
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else "the path holds a zero byte"
         raise NotFoundError(
-            f"there is no file or directory {path!r}", remedy="check the path; `tightrope init` writes a first spec"
-        )
+            f"{clipped(path, 200)!r} cannot be found: {said}",
+            remedy="check the path; `tightrope init` writes a first spec",
+        ) from None
     if file.is_dir():
         return _texts_below(file, report)
     text = _text_of(file, report)
@@ -154,7 +158,7 @@ def _texts_below(directory: Path, report: Report) -> list[_Text]:
     found: list[_Text] = []
     skipped: list[str] = []
     refused = report.errors()
-    for file in sorted(_files_below(directory)):
+    for file in sorted(_files_below(directory, report)):
         text = _text_of(file, report, ours_only=True)
         if text is not None and may_be_ours(text):
             found.append(_Text(str(file), str(file.parent), text))
@@ -179,9 +183,13 @@ def _texts_below(directory: Path, report: Report) -> list[_Text]:
     return found
 
 
-def _files_below(directory: Path) -> Iterator[Path]:
+def _files_below(directory: Path, report: Report) -> Iterator[Path]:
     """Files that may be specs, at any depth. Hidden ones are left out, and links to directories are not followed."""
-    for folder, folders, names in os.walk(directory):
+
+    def tell(error: OSError) -> None:
+        _tell_closed(str(error.filename), error, report)
+
+    for folder, folders, names in os.walk(directory, onerror=tell):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if name.lower().endswith(ENDINGS) and not name.startswith("."):
@@ -198,8 +206,7 @@ def _text_of(file: Path, report: Report, *, ours_only: bool = False) -> str | No
             return ""
         report.add("TR006", f"{file} {error}", place, remedy="a spec is small; split the file, or give the right one")
     except OSError as error:
-        said = error.strerror or str(error)
-        report.add("TR009", f"{file} cannot be opened: {said}", place, remedy="check its permissions")
+        _tell_closed(str(file), error, report)
     else:
         try:
             return content.decode("utf-8-sig")
@@ -217,6 +224,12 @@ def _text_of(file: Path, report: Report, *, ours_only: bool = False) -> str | No
             )
     report.unread.add(str(file))
     return None
+
+
+def _tell_closed(file: str, error: OSError, report: Report) -> None:
+    said = error.strerror or str(error)
+    report.add("TR009", f"{file} cannot be opened: {said}", Place(file), remedy="check its permissions")
+    report.unread.add(file)
 
 
 class _TooLargeError(Exception):

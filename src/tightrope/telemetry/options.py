@@ -15,9 +15,11 @@ T = TypeVar("T")
 class Options:
     """A mapping out of a spec, with the words to name it in an error: ``data source 'shop-log': connectionDetails``."""
 
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self._values = values
+    def __init__(self, values: Any, where: str) -> None:
         self._where = where
+        if not isinstance(values, Mapping):
+            raise self.wrong(f"it must be a map, not {values!r}")
+        self._values: Mapping[str, Any] = values
         self._asked: set[str] = set()
 
     def wrong(self, message: str, remedy: str = "") -> UsageError:

@@ -323,7 +323,7 @@ class _Sums:
         return []
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Last:
     instant: int
     value: int

@@ -214,12 +214,12 @@ def _label_matcher(name: str, wanted: Any, options: Options) -> Matcher:
         return lambda labels: any(choice(labels) for choice in choices)
     text = str(wanted)
     op = next((mark for mark in _LABEL_OPS if text.startswith(mark)), "")
-    return _matcher(name, op or "=~", text.removeprefix(op), options)
+    return _matcher(name, op or ("=" if name == "le" else "=~"), text.removeprefix(op), options)
 
 
 def _matcher(name: str, op: str, value: str, options: Options) -> Matcher:
     negative = op.startswith("!")
-    if op in {"=", "!="} or (name == "le" and not isinstance(exact(value), str)):
+    if op in {"=", "!="}:
         number = exact(value)
 
         def same(labels: Mapping[str, str]) -> bool:

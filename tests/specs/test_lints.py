@@ -1,0 +1,115 @@
+"""What is written correctly but hardly meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.specs.samples import CONDITION, POLICY, SLO, SOURCE, TIERS, codes, found, only, read, swapped
+
+
+def with_tiers(slo: str) -> str:
+    return slo + "  alertPolicies: [{alertPolicyRef: tiers}]\n"
+
+
+def test_a_factor_that_can_never_be_reached_is_told_with_the_ratio_it_needs() -> None:
+    findings = found(with_tiers(swapped(SLO, "0.999", "0.9")), SOURCE, TIERS)
+    assert [finding.code for finding in findings] == ["TR031"]
+    assert "13.44x needs an error ratio of 134.4 % at target 90 %" in findings[0].message
+    assert (findings[0].severity, findings[0].path) == ("warning", "spec.tiers[0].budget")
+
+
+def test_a_factor_that_can_just_be_reached_is_fine_with_gte_and_never_with_gt() -> None:
+    inline = """
+    - kind: AlertPolicy
+      metadata: {name: a}
+      spec:
+        conditions:
+          - kind: AlertCondition
+            metadata: {name: c}
+            spec: {severity: page, condition: {kind: burnrate, op: OP, threshold: 10, lookbackWindow: 1h}}
+        notificationTargets: [{kind: AlertNotificationTarget, metadata: {name: t}, spec: {target: x}}]
+"""
+    slo = swapped(SLO, "0.999", "0.9") + "  alertPolicies:" + inline
+    assert codes(slo.replace("OP", "gte"), SOURCE) == []
+    assert codes(slo.replace("OP", "gt"), SOURCE) == ["TR031"]
+
+
+@pytest.mark.parametrize(("op", "wrong"), [("lte", ["TR032"]), ("lt", ["TR032"]), ("gte", []), ("gt", [])])
+def test_an_alert_on_a_low_burn_rate_is_a_warning(op: str, wrong: list[str]) -> None:
+    assert codes(swapped(CONDITION, "gte", op)) == wrong
+
+
+def test_a_minute_where_a_month_is_meant_is_a_warning() -> None:
+    finding = only(swapped(SLO, "28d", "1m"), SOURCE)
+    assert (finding.code, finding.remedy) == ("TR033", "write 1M for a month")
+    assert codes(swapped(SLO, "28d", "90m"), SOURCE) == ["TR033"]
+    assert codes(swapped(SLO, "28d", "1M"), SOURCE) == []
+    assert codes(swapped(SLO, "28d", "1h"), SOURCE) == ["TR035"]
+
+
+def test_a_target_of_nothing_is_accepted_with_a_warning() -> None:
+    text = swapped(SLO, "0.999", "0")
+    assert codes(text, SOURCE) == ["TR034"]
+    assert read(text, SOURCE).slos[0].objectives[0].target == 0
+
+
+def test_a_target_that_allows_less_than_a_minute_is_a_warning() -> None:
+    finding = only(swapped(SLO, "0.999", "0.99999"), SOURCE)
+    assert finding.code == "TR035"
+    assert "24.2 s of outage in 28d" in finding.message
+    assert codes(swapped(SLO, "0.999", "0.9999"), SOURCE) == []
+
+
+def test_lookbacks_and_slices_shorter_than_the_resolution_are_warnings() -> None:
+    noted = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 10m}\n")
+    findings = found(with_tiers(noted), SOURCE, TIERS)
+    assert [(finding.code, finding.path) for finding in findings] == [("TR036", "spec.tiers[0].budget")]
+    sliced = swapped(noted, "Occurrences", "RatioTimeslices").replace("0.999", "0.999\n      timeSliceWindow: 5m")
+    finding = only(sliced, SOURCE)
+    assert (finding.code, finding.path) == ("TR036", "spec.objectives[0].timeSliceWindow")
+    assert codes(sliced.replace("5m", "10m"), SOURCE) == []
+
+
+def test_a_window_shorter_than_the_resolution_is_a_warning() -> None:
+    noted = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 1d}\n")
+    assert "TR036" in codes(swapped(noted, "28d", "12h").replace("0.999", "0.9"), SOURCE)
+
+
+def test_a_lookback_longer_than_the_window_is_a_warning() -> None:
+    assert codes(with_tiers(swapped(SLO, "28d", "2d")), SOURCE, TIERS) == ["TR037"]
+
+
+def test_a_weight_that_nobody_reads_is_a_warning() -> None:
+    head, _, tail = SLO.partition("  indicator:\n")
+    own = "      indicator:\n" + "".join(f"    {line}\n" for line in tail.splitlines())
+    member = (
+        f"    - target: 0.99\n      timeSliceTarget: 0.9\n      timeSliceWindow: 1m\n      compositeWeight: 2\n{own}"
+    )
+    composite = swapped(head, "    - target: 0.999\n", member).replace("Occurrences", "METHOD")
+    assert codes(composite.replace("METHOD", "Timeslices"), SOURCE) == ["TR038"]
+    assert codes(composite.replace("METHOD", "RatioTimeslices"), SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    ("enter", "leave", "said"),
+    [
+        ('{remaining: "< 30%"}', '{remaining: "> 20%"}', "flaps"),
+        ('{remaining: "<= 0%"}', '{remaining: ">= 0%"}', "flaps"),
+        ('{remaining: "<= 0%"}', '{remaining: "> 0%"}', ""),
+        ('{any: [{remaining: "< 30%"}, {openIncident: [sev1]}]}', '{remaining: "> 35%"}', "flaps"),
+        ('{burnRate: {over: 6h, is: ">= 3"}}', '{burnRate: {over: 6h, is: "< 1"}}', ""),
+        ('{burnRate: {over: 6h, is: ">= 3"}}', '{burnRate: {over: 1h, is: "< 1"}}', "flaps"),
+        ('{remaining: "> 100%"}', '{remaining: "< 50%"}', "never be entered"),
+        ('{burnRate: {over: 6h, is: "< 0"}}', '{burnRate: {over: 6h, is: ">= 1"}}', "never be entered"),
+        ('{remaining: "<= 0%"}', '{remaining: ">= 110%"}', "never be left"),
+        ("{openIncident: []}", "{not: {openIncident: [sev1]}}", "flaps"),
+        ("{openIncident: [sev1]}", "{not: {openIncident: []}}", ""),
+        ("{alertFiring: [page]}", "{not: {alertFiring: [page]}}", ""),
+        ("{cel: remaining < 0.0}", '{remaining: ">= 0%"}', ""),
+    ],
+)
+def test_contradictions_between_enter_and_exit_are_warnings(enter: str, leave: str, said: str) -> None:
+    text = swapped(swapped(POLICY, '{remaining: "<= 0%"}', enter), '{remaining: ">= 10%", for: 24h}', leave)
+    findings = found(text)
+    assert [finding.code for finding in findings] == (["TR040"] if said else [])
+    assert all(said in finding.message and finding.severity == "warning" for finding in findings)
