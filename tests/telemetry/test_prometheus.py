@@ -206,7 +206,7 @@ def test_an_answer_that_is_none_is_told_in_its_own_words(response: httpx2.Respon
     with pytest.raises(SourceError) as caught:
         _ask(ratio(source, *GOOD_TOTAL), lambda _: response)
     assert says in caught.value.message
-    assert not isinstance(caught.value, SourceUnreachableError)
+    assert isinstance(caught.value, SourceUnreachableError) == (response.status_code == 503)
     assert caught.value.remedy
     assert "hush" not in caught.value.message + caught.value.remedy
 

@@ -61,39 +61,30 @@ class Ledger:
     total: Counts
     first: int
 
-    def range(self, start: int | None = None, end: int | None = None) -> tuple[int, int]:
-        """The slices of history that end after *start* and by *end* (UTC epoch seconds), as indices, end exclusive."""
+    def remaining(self, start: int | None = None, end: int | None = None) -> Series:
+        """Share of the budget left at every evaluation after *start* and up to *end*, UTC epoch seconds."""
+        low, high = self._range(start, end)
+        consumed, allowed = self._account(low, high)
+        known = allowed > 0
+        return Series(self._times(low, high), np.where(known, 1 - consumed / np.where(known, allowed, 1.0), 0.0), known)
+
+    def burn(self, lookback_s: int, start: int | None = None, end: int | None = None) -> Series:
+        """Burn rate over a lookback at every evaluation after *start* and up to *end*, UTC epoch seconds."""
+        begin, stop = self._range(start, end)
+        at = np.arange(begin, stop, dtype=np.int64)
+        low = np.maximum(at + 1 - lookback_s // self.units.step_s, 0)
+        total = self.total[at + 1] - self.total[low]
+        ratio = (self.bad[at + 1] - self.bad[low]) / np.maximum(total, 1)
+        return Series(self._times(begin, stop), ratio / float(allowed_share(self.target)), total > 0)
+
+    def _range(self, start: int | None, end: int | None) -> tuple[int, int]:
         step, origin = self.units.step_s, self.units.start
         low = self.first if start is None else max(self.first, (start - origin) // step)
         high = len(self.units) if end is None else min(len(self.units), (end - origin) // step)
         return low, max(low, high)
 
-    def remaining(self, begin: int, end: int) -> tuple[Floats, Mask]:
-        """Share of the budget left at the ends of slices *begin* to *end* (exclusive), and whether it is known."""
-        consumed, allowed = self._account(begin, end)
-        known = allowed > 0
-        return np.where(known, 1 - consumed / np.where(known, allowed, 1.0), 0.0), known
-
-    def burn(self, lookback_s: int, begin: int, end: int) -> tuple[Floats, Mask]:
-        """Burn rate over the lookback at the ends of slices *begin* to *end* (exclusive), and whether it is known."""
-        at = np.arange(begin, end, dtype=np.int64)
-        low = np.maximum(at + 1 - lookback_s // self.units.step_s, 0)
-        total = self.total[at + 1] - self.total[low]
-        ratio = (self.bad[at + 1] - self.bad[low]) / np.maximum(total, 1)
-        return ratio / float(allowed_share(self.target)), total > 0
-
-    def spent(self, start: int, end: int) -> float | None:
-        """Share of the budget spent on slices that overlap ``[start, end)``; None where the budget is not known.
-
-        The budget is the one at the end of the stretch.
-        """
-        step, origin = self.units.step_s, self.units.start
-        low = min(max(0, (start - origin) // step), len(self.units))
-        high = min(max(0, -((origin - end) // step)), len(self.units))
-        if high <= max(low, self.first):
-            return None
-        _, allowed = self._account(high - 1, high)
-        return float(self.bad[high] - self.bad[low]) / float(allowed[0]) if allowed[0] > 0 else None
+    def _times(self, begin: int, end: int) -> Counts:
+        return self.units.start + np.arange(begin + 1, end + 1, dtype=np.int64) * self.units.step_s
 
     def _account(self, begin: int, end: int) -> tuple[Floats, Floats]:
         """Consumed and allowed units at the ends of slices *begin* to *end*, in counts; not before history."""
@@ -156,9 +147,7 @@ def remaining_series(
         points: At least 2.
         start, end: Only evaluations after *start* and up to *end*, UTC epoch seconds.
     """
-    account = ledger(units, target, window, basis, history_start)
-    low, high = account.range(start, end)
-    return thinned(units, low, *account.remaining(low, high), points)
+    return fewer(ledger(units, target, window, basis, history_start).remaining(start, end), points)
 
 
 def burn_series(
@@ -166,30 +155,25 @@ def burn_series(
 ) -> Series:
     """Burn rate over one lookback, at no more than *points* evaluations, each the highest of its stretch."""
     account = ledger(units, target, RollingWindow(Duration(lookback_s, "s")), Basis.OBSERVED)
-    low, high = account.range(start, end)
-    values, known = account.burn(lookback_s, low, high)
-    times, worst, told = thinned(units, low, -values, known, points)
-    return Series(times, np.abs(worst), told)
+    rates = account.burn(lookback_s, start, end)
+    highest = fewer(rates._replace(values=-rates.values), points)
+    return highest._replace(values=np.abs(highest.values))
 
 
-def thinned(units: Slices, begin: int, values: Floats, known: Mask, points: int) -> Series:
-    """Keep the lowest known value of each of *points* stretches, and the last value.
+def fewer(series: Series, points: int) -> Series:
+    """Keep the lowest known value of each of *points* stretches, and the last value, so that no dip is lost.
 
     Args:
-        units: Tell the time of slice *begin* and of those after it.
-        values, known: One for each slice from *begin* on.
-        points: At least 2; with as many or fewer slices all are kept.
+        series: Any, also one that was made fewer before.
+        points: At least 2; with as many values or less all are kept.
     """
-    count = len(values)
-    if count > points:
-        edges = np.unique(np.linspace(0, count - 1, points).astype(np.int64))
-        low = np.where(known, values, np.inf)
-        worst = [int(a) + int(np.argmin(low[a:b])) for a, b in pairwise(edges)]
-        chosen = np.array([*worst, count - 1])
-    else:
-        chosen = np.arange(count)
-    times = units.start + (begin + chosen + 1) * units.step_s
-    return Series(times.astype(np.int64), values[chosen], known[chosen])
+    count = len(series.times)
+    if count <= points:
+        return series
+    edges = np.unique(np.linspace(0, count - 1, points).astype(np.int64))
+    low = np.where(series.known, series.values, np.inf)
+    chosen = [*(int(a) + int(np.argmin(low[a:b])) for a, b in pairwise(edges)), count - 1]
+    return Series(series.times[chosen], series.values[chosen], series.known[chosen])
 
 
 def silent_stretches(units: Slices, at_least: int) -> tuple[Stretch, ...]:

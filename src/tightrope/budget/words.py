@@ -193,7 +193,7 @@ def fleet_sentence(standings: Sequence[Standing], now: int) -> str:
         for one in rest
         if not one.stale and one.coming == EXHAUSTED and one.coming_at is not None and one.coming_at - now <= SOON_S
     )
-    silent = sum(one.stale for one in rest)
+    silent = sum(one.stale for one in standings)
     guarded = sum(one.ship is ShipHow.GUARDED and not one.stale for one in rest)
     parts: list[str] = []
     if stable:
@@ -217,8 +217,14 @@ def fleet_sentence(standings: Sequence[Standing], now: int) -> str:
         sends = "sends" if silent == 1 else "send"
         who = _small(silent).lower() if parts else f"{_small(silent)} of {count} services"
         parts.append(f"{who} {sends} no data")
+    empty = sum(one.remaining is not None and one.remaining <= 0 for one in rest)
+    if empty:
+        spent = f"{'has' if empty == 1 else 'have'} no budget left"
+        who = _small(empty).lower() if parts else f"{_small(empty)} of {count} services"
+        parts.append(f"{who} {'more ' if stable else ''}{spent}")
     if not parts:
-        return f"All {count} services are in feature flow with budget left."
+        left = " with budget left" if all(one.remaining is not None for one in rest) else ""
+        return f"All {count} services are in feature flow{left}."
     return f"{_joined(parts)}."
 
 

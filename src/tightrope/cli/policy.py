@@ -100,9 +100,9 @@ def gate(
             say(line)
     else:
         structured(decision_document(decision), form)
-    for reason in decision.reasons:
-        if reason.outcome == "warn":
-            warn(f"warning: {reason.says}")
+        for reason in decision.reasons:
+            if reason.outcome == "warn":
+                warn(f"warning: {reason.says}")
     ctx.exit(exit_code(decision))
 
 

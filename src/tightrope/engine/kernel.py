@@ -128,7 +128,23 @@ def _differences(ends, starts, slides, into):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _walk(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0915 (one compiled pass; calls would cost it its speed)
+def _stays(bad_ends, bad_starts, total_ends, total_starts, above, below):  # type: ignore[no-untyped-def]
+    """Whether the ratio of two differences stays above one bound, if that is not negative, and does not pass another."""
+    outside = 0
+    if above >= 0:
+        for i in range(len(bad_ends)):
+            bad, total = float(bad_ends[i] - bad_starts[i]), float(total_ends[i] - total_starts[i])
+            outside += 1 if (bad <= above * total) | (bad > below * total) else 0
+    else:
+        for i in range(len(bad_ends)):
+            outside += (
+                1 if float(bad_ends[i] - bad_starts[i]) > below * float(total_ends[i] - total_starts[i]) else 0
+            )
+    return outside == 0
+
+
+@_compiled
+def _walk(  # type: ignore[no-untyped-def]
     bad, scoped, total, missing, lead,
     origin, begin, end, lower, fixed, full, elapsed,
     series, tops, bottoms, projected, peaking, starts, lows, highs, flags,
@@ -182,8 +198,7 @@ def _walk(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0
                 ceiling = float(most) / float(few) * last_share
                 if least_bad > 0:
                     floor = float(least_bad) / float(many) * first_share
-            # the marks next to the ratio: none turns while it stays between them
-            from_above, from_below, known = -1.0, _NO_BOUND, nothing
+            known = nothing
             open_yet = False
             for mark in range(starts[number], starts[number + 1]):
                 if floor > highs[mark]:
@@ -194,6 +209,29 @@ def _walk(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0
             if not (open_yet or passing):
                 base |= known
                 continue
+            # the marks next to the ratio at the first slice, and the peak: nothing turns while it stays between them
+            first_bad, first_total = float(sums[high] - sums[top]), float(total[high] - total[bottom])
+            if first_total == 0:
+                first_bad = 0.0
+            if growing:
+                first_bad *= first_share
+            from_above, from_below, known = -1.0, _NO_BOUND, nothing
+            for mark in range(starts[number], starts[number + 1]):
+                if first_bad > highs[mark] * first_total:
+                    from_above = max(from_above, highs[mark])
+                    known |= flags[mark]
+                else:
+                    from_below = min(from_below, lows[mark])
+            peak_bound = peak_values[number] * (1 - 1e-12) if peaking[number] else _NO_BOUND
+            if top_slides and tops[number] == bottoms[number] and not growing:
+                stays = _stays(
+                    sums[high : high + size], sums[top : top + size],
+                    total[high : high + size], total[bottom : bottom + size],
+                    from_above, min(from_below, peak_bound),
+                )  # fmt: skip
+                if stays:
+                    base |= known
+                    continue
             bads, totals = above[:size], below[:size]
             _differences(sums[high : high + size], sums[top : top_last + 1], top_slides, bads)
             _differences(total[high : high + size], total[bottom : bottom_last + 1], bottom_slides, totals)
@@ -205,18 +243,8 @@ def _walk(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0913, PLR0
                 share = elapsed + (at - origin)
                 for i in range(size):
                     bads[i] *= float(share + i) / float(full)
-            known = nothing
-            for mark in range(starts[number], starts[number + 1]):
-                if bads[0] > highs[mark] * totals[0]:
-                    from_above = max(from_above, highs[mark])
-                    known |= flags[mark]
-                else:
-                    from_below = min(from_below, lows[mark])
-            peak_bound = _NO_BOUND
-            if peaking[number]:
-                peak_bound = peak_values[number] * (1 - 1e-12)
             outside, passed = 0, 0
-            if from_above > 0:
+            if from_above >= 0:
                 for i in range(size):
                     outside += 1 if bads[i] <= from_above * totals[i] else 0
             for i in range(size):

@@ -66,7 +66,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One ratio and all that is asked of it: its marks with their bits, by rising bound, and whether its peak is kept."""
+    """One ratio and all that is asked of it: marks with their bits, by rising bound, and whether its peak is kept."""
 
     ratio: Ratio
     marks: tuple[tuple[Mark, int], ...]
@@ -75,7 +75,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """What one pass over a record looks for: marks and counts of at most `PAGE` bits; the first page keeps the peaks."""
+    """What one pass over a record looks for: at most `PAGE` marks and counts; the first page keeps the peaks."""
 
     readings: tuple[Reading, ...]
     counts: tuple[tuple[Count, int], ...]

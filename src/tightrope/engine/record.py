@@ -100,7 +100,7 @@ def record_of(
         first = int(np.argmax(units.covered)) if units.covered.any() else count
     else:
         first = max(0, -((units.start - history_start) // units.step_s))
-    kind: type[np.float64] | type[np.int64] = np.float64 if int(units.total.sum()) < _EXACT_FLOAT64 else np.int64
+    kind: type[np.float64 | np.int64] = np.float64 if int(units.total.sum()) < _EXACT_FLOAT64 else np.int64
 
     def running(name: str, values: Counts) -> Sums:
         sums: Sums = space.array(name, lead + count + 1, kind)

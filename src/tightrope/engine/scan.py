@@ -113,7 +113,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Peaks:
-    """The highest ratio of each reading so far, and the first slice at which it was seen; 0 and -1 before there is one."""
+    """The highest ratio of each reading so far, and the slice at which it was first seen; 0 and -1: none yet."""
 
     values: Floats
     slices: Indices
@@ -125,7 +125,7 @@ class Peaks:
 
 
 Reader = Callable[[Page, Record, Sequence[Span], Peaks], tuple[Indices, Codes]]
-"""Tells the slices at which a page's code may change, the first of all among them, and the exact codes from there on."""
+"""Tells the slices at which a page's code may change, the very first among them, and the exact codes from there on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +244,17 @@ def _held(term: Term, at: _Points, among: Mask | None = None) -> Mask:
     match term:
         case Bit():
             page, bit = divmod(term.index, PAGE)
-            held = at.codes[page] >> np.uint64(bit) & np.uint64(1) != 0
-            return ~held if term.inverted else held
+            wanted = np.uint64(0 if term.inverted else 1)
+            return np.asarray(at.codes[page] >> np.uint64(bit) & np.uint64(1) == wanted, np.bool_)
         case Known():
             return np.full(len(at.slices), term.holds)
         case Joined(every=True):
             return _every(term.parts, at, among)
         case Joined():
-            return np.logical_or.reduce([_held(part, at, among) for part in term.parts])
+            held = np.zeros(len(at.slices), np.bool_)
+            for part in term.parts:
+                held |= _held(part, at, among)
+            return held
         case Turned():
             return ~_held(term.part, at, among)
         case Open():
@@ -397,8 +400,9 @@ def compared_exactly(record: Record, span: Span, mark: Mark, slices: Indices) ->
     Args:
         slices: Indices into the record, within *span*.
     """
+    lead = record.lead
     bad, total = (
-        (sums[record.lead + slices + 1] - sums[record.lead + _lows(span, lookback, slices, record.lead)]).astype(np.int64)
+        (sums[lead + slices + 1] - sums[lead + _lows(span, lookback, slices, lead)]).astype(np.int64)
         for sums, lookback in zip(series_of(record, mark.ratio), (mark.ratio.top, mark.ratio.bottom), strict=True)
     )
     elapsed, full = np.ones(1, np.int64), 1
@@ -519,7 +523,8 @@ def _read_count(count: Count, bit: int, record: Record, span: Span, turns: _Turn
     held = grains.spread(sure)
     for begin, end, _ in grains.stretches(sure != perhaps):
         part = held[begin - span.first : end - span.first]
-        np.greater_equal(_window_sums(record, "counted", sums, span, count.lookback, begin, end), count.at_least, out=part)
+        counted = _window_sums(record, "counted", sums, span, count.lookback, begin, end)
+        np.greater_equal(counted, count.at_least, out=part)
     turns.varying(bit, span.first, held)
 
 

@@ -34,9 +34,7 @@ def facts_of(assessment: Assessment, now: int) -> SloFacts:
         data_age_s=age,
         stale=age is None or age >= stale_after_s,
         stale_after_s=stale_after_s,
-        burn_rates=tuple(
-            (duration_text(burn.lookback_s), None if burn.no_traffic else burn.rate) for burn in statement.burns
-        ),
+        burn_rates=tuple((duration_text(burn.lookback_s), burn.rate) for burn in statement.burns),
         firing=tuple((condition.name, condition.severity) for condition in assessment.firing),
         forecast=forecast_of(assessment),
     )

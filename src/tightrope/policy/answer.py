@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tightrope.base.units import duration_text, span_text
+from tightrope.budget.words import sentence_case
 from tightrope.policy.decision import Forecast, Reason, SloFacts, Verdict
 from tightrope.policy.question import Question
 from tightrope.policy.silver_bullets import exceptions_left, period_around, period_word
 from tightrope.policy.states import words
 from tightrope.policy.wording import (
-    capitalised,
     count,
     forecast_text,
     instant_text,
@@ -151,14 +151,14 @@ def _would_free(question: Question, reason: Reason) -> Iterator[str]:
     elif reason.rule == "state-allows-kind":
         slo = next(one for one in question.slos if one.slo == reason.slo)
         if reason.bound:
-            yield f"{capitalised(reason.bound)} would end {slo.state}; now {reason.measured}."
+            yield f"{sentence_case(reason.bound)} would end {slo.state}; now {reason.measured}."
         if slo.forecast is not None and slo.forecast.what == "recovered":
             yield _expected(slo.forecast, question.at)
     elif reason.rule.startswith(("freeze:", "blackout:")):
         if reason.measured == UNREADABLE:
             yield f"A calendar of {reason.rule.partition(':')[2]} that can be read would tell."
         else:
-            yield f"{capitalised(reason.measured)} lasts {reason.bound}."
+            yield f"{sentence_case(reason.measured)} lasts {reason.bound}."
     elif reason.rule == "concurrent-rollouts":
         yield f"A rollout that ends makes room: {reason.measured} under way, {reason.bound}."
     else:
@@ -188,7 +188,7 @@ def _would_stop(question: Question, outcome: Outcome) -> Iterator[str]:
     rank = policy.states.index(question.state)
     stricter = next((state for state in policy.states[rank + 1 :] if kind not in state.allows), None)
     if question.slos and stricter is not None and stricter.enter is not None:
-        yield f"{capitalised(words(stricter.enter))} would enter {stricter.name} and stop {plural(kind)}."
+        yield f"{sentence_case(words(stricter.enter))} would enter {stricter.name} and stop {plural(kind)}."
         forecast = question.slos[0].forecast
         if forecast is not None and forecast.what == "exhausted":
             yield _expected(forecast, at)
@@ -199,7 +199,7 @@ def _would_stop(question: Question, outcome: Outcome) -> Iterator[str]:
     if closing is not None:
         begins = instant_text(closing.stretch.starts_at, at)
         ends = instant_text(closing.stretch.ends_at, at)
-        yield f"{capitalised(closing.called)} stops {plural(kind)} from {begins} until {ends}."
+        yield f"{sentence_case(closing.called)} stops {plural(kind)} from {begins} until {ends}."
 
 
 def _expected(forecast: Forecast, at: int) -> str:

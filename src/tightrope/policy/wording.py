@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from fractions import Fraction
 
-from tightrope.base.units import MINUTE_S, percent_text, span_text
+from tightrope.base.units import DAY_S, MINUTE_S, percent_text
+from tightrope.budget.words import amount_text, day_text, moment_text
 from tightrope.policy.decision import Forecast, SloFacts
 from tightrope.specs.model import ChangeKind
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PLURALS = {
     ChangeKind.FEATURE: "features",
     ChangeKind.CONFIG: "config changes",
@@ -26,11 +25,6 @@ def plural(kind: ChangeKind) -> str:
     return _PLURALS[kind]
 
 
-def capitalised(text: str) -> str:
-    """Begin a sentence."""
-    return f"{text[:1].upper()}{text[1:]}"
-
-
 def count(number: int, noun: str) -> str:
     """Count things: ``1 rollout``, ``2 rollouts``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -42,27 +36,15 @@ def listing(items: Sequence[str], last: str = "and") -> str:
 
 
 def instant_text(at: int, seen_from: int) -> str:
-    """Write an instant for a person: ``14:42 UTC`` on the same UTC day, ``21 Mar 09:40 UTC`` in the same year."""
-    moment = datetime.fromtimestamp(at, tz=UTC)
-    seen = datetime.fromtimestamp(seen_from, tz=UTC)
-    clock = f"{moment:%H:%M} UTC"
-    if moment.date() == seen.date():
-        return clock
-    year = "" if moment.year == seen.year else f" {moment.year}"
-    return f"{moment.day} {_MONTHS[moment.month - 1]}{year} {clock}"
+    """Write an instant for a person: ``14:42 UTC`` on the same UTC day, else ``21 Mar 09:40 UTC``."""
+    text = moment_text(at, seen_from)
+    same_day = at // DAY_S == seen_from // DAY_S
+    return f"{text.rpartition(' ')[2] if same_day else text} UTC"
 
 
-def day_text(at: int) -> str:
-    """Write the UTC day of an instant: ``21 Mar``."""
-    moment = datetime.fromtimestamp(at, tz=UTC)
-    return f"{moment.day} {_MONTHS[moment.month - 1]}"
-
-
-def count_text(count: Fraction) -> str:
-    """Write a number of events: whole and with commas, one decimal below ten."""
-    value = abs(float(count))
-    text = f"{value:,.0f}" if value >= 10 or count.denominator == 1 else f"{value:.1f}"
-    return f"−{text}" if count < 0 and text.strip("0.,") else text
+def part_text(part: Fraction, whole: Fraction) -> str:
+    """Write a number of events out of another: ``1,240 of 43,140 events``."""
+    return f"{amount_text(part, 0).partition(' ')[0]} of {amount_text(whole, 0)}"
 
 
 def over_text(slo: SloFacts) -> str:
@@ -70,8 +52,8 @@ def over_text(slo: SloFacts) -> str:
     if slo.allowed is None or slo.consumed is None:
         return ""
     if slo.unit_s:
-        return span_text(float((slo.consumed - slo.allowed) * slo.unit_s))
-    return f"{count_text(slo.consumed)} of {count_text(slo.allowed)} events"
+        return amount_text(slo.consumed - slo.allowed, slo.unit_s)
+    return part_text(slo.consumed, slo.allowed)
 
 
 def left_text(slo: SloFacts) -> str:
@@ -79,8 +61,8 @@ def left_text(slo: SloFacts) -> str:
     if slo.allowed is None or slo.consumed is None:
         return ""
     if slo.unit_s:
-        return span_text(float((slo.allowed - slo.consumed) * slo.unit_s))
-    return f"{count_text(slo.allowed - slo.consumed)} of {count_text(slo.allowed)} events"
+        return amount_text(slo.allowed - slo.consumed, slo.unit_s)
+    return part_text(slo.allowed - slo.consumed, slo.allowed)
 
 
 def budget_text(slo: SloFacts) -> str:
@@ -95,7 +77,7 @@ def budget_text(slo: SloFacts) -> str:
         shown = f"{abs(minutes):,.1f}"
         sign = "−" if minutes < 0 and shown.strip("0.,") else ""
         return f"budget {percent_text(slo.remaining)} ({sign}{shown} of {allowed:,.1f} min)"
-    return f"budget {percent_text(slo.remaining)} ({count_text(left)} of {count_text(slo.allowed)} events)"
+    return f"budget {percent_text(slo.remaining)} ({part_text(left, slo.allowed)})"
 
 
 def standing(service: str, slo: SloFacts, *, alone: bool) -> str:
@@ -120,13 +102,15 @@ def forecast_text(forecast: Forecast, seen_from: int) -> str:
     if forecast.earliest is None and forecast.latest is None:
         return about
     if forecast.latest is None:
-        return f"{about} (80 %: {day_text(forecast.earliest or forecast.at)} or later)"
+        return f"{about} (80 %: {day_text(forecast.earliest or forecast.at, seen_from)} or later)"
     if forecast.earliest is None:
-        return f"{about} (80 %: {day_text(forecast.latest)} or sooner)"
-    first, last = day_text(forecast.earliest), day_text(forecast.latest)
+        return f"{about} (80 %: {day_text(forecast.latest, seen_from)} or sooner)"
+    first, last = day_text(forecast.earliest, seen_from), day_text(forecast.latest, seen_from)
     if first == last:
-        return f"{about} (80 %: the same day)" if first == day_text(forecast.at) else f"{about} (80 %: {first})"
-    if first.split()[1] == last.split()[1]:
+        return (
+            f"{about} (80 %: the same day)" if first == day_text(forecast.at, seen_from) else f"{about} (80 %: {first})"
+        )
+    if first.split()[1:] == last.split()[1:]:
         first = first.split()[0]
     return f"{about} (80 %: {first} to {last})"
 

@@ -73,8 +73,8 @@ def burn_down(picture: Picture, *, narrow: bool = False) -> str:
         hatch(ids, "hb"),
         *_axis(frame),
         *_beyond(picture, frame, narrow),
-        *_line(picture, frame, ids),
         *_clock(frame, height - 8, 3 if narrow else 8),
+        *_line(picture, frame, ids),
         *_now(picture, frame),
         *_labels(picture, frame, 3 if narrow else 6),
     ]

@@ -184,7 +184,7 @@ def _short(name: str, most: int = 26) -> str:
 
 
 def opened(width: int, height: float, label: str, *, narrow: bool) -> str:
-    """Open a chart: one of two drawings of which the page shows the one that fits, with a label for who cannot see it."""
+    """Open a chart: one of two drawings of which the page shows the one that fits; *label* states the finding."""
     kind = "n" if narrow else "w"
     return f'<svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tightrope.backtest.labels import Deployment
 from tightrope.base.units import percent_text
-from tightrope.budget.series import Ledger, Series, ledger, silent_stretches, thinned
+from tightrope.budget.series import Ledger, Series, fewer, ledger, silent_stretches
 from tightrope.budget.words import flow_word, moment_text
 from tightrope.engine.plan import Incident
 from tightrope.loop.assess import Assessment
@@ -100,8 +100,20 @@ class Picture:
     name: str
 
 
+def ledger_of(assessment: Assessment) -> Ledger:
+    """The running sums of an objective, for all its pictures."""
+    plan = assessment.plan
+    return ledger(assessment.units, plan.target, plan.window, plan.basis, assessment.history.memory.history_start)
+
+
+def narrowed(picture: Picture, points: int) -> Picture:
+    """The same picture with fewer points, for a smaller drawing."""
+    return replace(picture, series=fewer(picture.series, points))
+
+
 def picture_of(
     assessment: Assessment,
+    account: Ledger,
     name: str,
     points: int,
     *,
@@ -113,6 +125,7 @@ def picture_of(
 
     Args:
         assessment: The objective.
+        account: Its running sums (`ledger_of`).
         name: For ids in the drawing; letters, digits and hyphens.
         points: At most so many points of the budget line.
         since: Show only what came after this instant.
@@ -125,9 +138,7 @@ def picture_of(
         return None
     start = max(history.evaluated[0] - plan.step_s, since if since is not None else history.evaluated[0] - plan.step_s)
     end = history.evaluated[1]
-    account = ledger(assessment.units, plan.target, plan.window, plan.basis, history.memory.history_start)
-    low, high = account.range(start, end)
-    series = thinned(assessment.units, low, *account.remaining(low, high), points)
+    series = fewer(account.remaining(start, end), points)
     stays = _stays(assessment, start, end)
     incidents = [one for one in assessment.incidents if one.start < end and one.end > start]
     calls, troubles = _calls(assessment, start, end, incidents)
@@ -150,7 +161,7 @@ def picture_of(
         calls,
         troubles,
         ships,
-        _notes(series, incidents, account, rolling=isinstance(plan.window, RollingWindow)),
+        _notes(series, incidents, rolling=isinstance(plan.window, RollingWindow)),
         _ahead(assessment, forecast),
         _finding(assessment, series, start, end),
         name,
@@ -194,7 +205,7 @@ def _calls(
     return tuple(calls), troubles
 
 
-def _notes(series: Series, incidents: Sequence[Incident], account: Ledger, *, rolling: bool) -> tuple[Note, ...]:
+def _notes(series: Series, incidents: Sequence[Incident], *, rolling: bool) -> tuple[Note, ...]:
     """The largest falls, named by the incident they meet, and the largest returns, named by why budget comes back."""
     times, values, known = (column.tolist() for column in series)
     runs: list[tuple[int, int]] = []
@@ -219,8 +230,9 @@ def _notes(series: Series, incidents: Sequence[Incident], account: Ledger, *, ro
         if change > 0:
             label, cause = f"{size} {'aged out' if rolling else 'new period'}", ""
         elif met:
-            worst = max(met, key=lambda one: account.spent(one.start, one.end) or 0.0)
-            label, cause = f"{size} {worst.id or worst.severity or 'incident'}", _CAUSES.get(worst.cause, "B")
+            causes = {_CAUSES.get(one.cause, "B") for one in met}
+            who = met[0].id or met[0].severity or "incident" if len(met) == 1 else f"in {len(met)} incidents"
+            label, cause = f"{size} {who}", causes.pop() if len(causes) == 1 else "B"
         else:
             label, cause = size, "B"
         notes.append(Note(times[begin], times[end], values[begin], values[end], label, cause))

@@ -14,7 +14,7 @@ from tightrope import __version__
 from tightrope.backtest.labels import Deployment
 from tightrope.backtest.score import Score
 from tightrope.base.units import time_text
-from tightrope.budget.series import remaining_series
+from tightrope.budget.series import Ledger, fewer
 from tightrope.budget.words import Standing, fleet_sentence, service_sentence
 from tightrope.loop.assess import Assessment, forecast_of
 from tightrope.loop.standing import by_service, standing_of, tightest
@@ -22,7 +22,7 @@ from tightrope.policy.decision import Decision, Verdict
 from tightrope.policy.rendering import decision_lines
 from tightrope.web.charts import burn_down, rows_of
 from tightrope.web.marks import TONES, OnLine, budget_bar, fleet_line, sparkline
-from tightrope.web.pictures import Picture, picture_of
+from tightrope.web.pictures import Picture, ledger_of, narrowed, picture_of
 from tightrope.web.sections import MOST_ROWS, Line, Section, anchors, line_of, section_of
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def fleet_report(
     given_scores = dict(zip((id(one) for one in assessments), scores or [None] * len(assessments), strict=True))
     given_stops = dict(zip((id(one) for one in assessments), stopped or [None] * len(assessments), strict=True))
     newest = max((one.statement.at for one in assessments), default=generated_at)
-    parts = []
+    parts: list[_Part] = []
+    sparks: dict[str, str] = {}
     for number, one in enumerate(ordered):
         folded = number >= OPEN_SECTIONS
         section = section_of(
@@ -142,14 +143,17 @@ def fleet_report(
             most_rows=4 if folded else MOST_ROWS,
         )
         shipped = _shipped(deployments, given_stops[id(one)])
-        parts.append(_Part(section, _charts(one, section, shipped, folded=folded), folded))
+        account = ledger_of(one)  # one at a time: a fleet's running sums need not fit into memory together
+        parts.append(_Part(section, _charts(one, account, section, shipped, folded=folded), folded))
+        if one is worst[one.slo.service]:
+            sparks[one.slo.service] = _spark(one, account)
     services = [standings[id(one)] for one in worst.values()]
     page = _environment().get_template("report.html")
     return page.render(
         title=title,
         answer=fleet_sentence(services, newest),
         lead=_lead(services, lines, newest),
-        rows=[_Row(line, budget_bar(line.remaining, line.tone), _spark(worst[line.service])) for line in lines],
+        rows=[_Row(line, budget_bar(line.remaining, line.tone), sparks[line.service]) for line in lines],
         attention=sum(line.letter != "ok" for line in lines),
         fleet=_fleet(lines),
         tally=_tally(lines),
@@ -162,7 +166,7 @@ def fleet_report(
         version=__version__,
         command=command,
         css="\n".join(_asset(name) for name in ("tokens.css", "page.css", "charts.css")),
-        script=_asset("theme.js"),
+        script=_asset("page.js"),
     )
 
 
@@ -201,7 +205,7 @@ def svg_report(
 
     Colours are written out, for programs that do not know CSS variables.
     """
-    picture = picture_of(assessment, "svg", points, deployments=_shipped(deployments, stopped))
+    picture = picture_of(assessment, ledger_of(assessment), "svg", points, deployments=_shipped(deployments, stopped))
     standing = standing_of(assessment, assessment.statement.at)
     sentence = service_sentence(standing, assessment.statement.at)
     if picture is None:
@@ -249,17 +253,16 @@ def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
     return [(word, TONES[word], count) for word, count in counts.items() if count]
 
 
-def _spark(one: Assessment) -> str:
+def _spark(one: Assessment, account: Ledger) -> str:
     if one.history.evaluated is None:
         return ""
-    plan, end = one.plan, one.history.evaluated[1]
+    end = one.history.evaluated[1]
     start = end - (one.statement.window_end - one.statement.window_start)
-    began = one.history.memory.history_start
-    return sparkline(remaining_series(one.units, plan.target, plan.window, plan.basis, began, 40, start=start, end=end))
+    return sparkline(fewer(account.remaining(start, end), 40))
 
 
 def _charts(
-    one: Assessment, section: Section, deployments: Sequence[tuple[Deployment, bool]], *, folded: bool
+    one: Assessment, account: Ledger, section: Section, deployments: Sequence[tuple[Deployment, bool]], *, folded: bool
 ) -> list[_Chart]:
     """The last window with what is forecast, and the whole history where that is longer."""
     if one.history.evaluated is None:
@@ -275,21 +278,19 @@ def _charts(
         spans.append(("Budget left over time", f"{section.window_words}, replayed", None))
     found = []
     for number, (title, hint, since) in enumerate(spans):
-        pictures = [
-            picture_of(
-                one,
-                f"{section.anchor}-{number}",
-                points,
-                since=since,
-                forecast=forecast_of(one) if not number and one.watched else None,
-                deployments=deployments,
-            )
-            for points in ((_FOLDED_POINTS, _FOLDED_POINTS) if folded else (_POINTS, _NARROW_POINTS))
-        ]
-        wide, narrow = pictures
-        if wide is not None and narrow is not None:
-            rows = rows_of(wide, 12 if folded else 40)
-            found.append(_Chart(title, hint, burn_down(wide), burn_down(narrow, narrow=True), rows, _legend(wide)))
+        picture = picture_of(
+            one,
+            account,
+            f"{section.anchor}-{number}",
+            _FOLDED_POINTS if folded else _POINTS,
+            since=since,
+            forecast=forecast_of(one) if not number and one.watched else None,
+            deployments=deployments,
+        )
+        if picture is not None:
+            small = burn_down(narrowed(picture, _NARROW_POINTS), narrow=True)
+            rows = rows_of(picture, 12 if folded else 40)
+            found.append(_Chart(title, hint, burn_down(picture), small, rows, _legend(picture)))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tightrope.base.errors import SourceError
+from tightrope.base.errors import SourceError, SourceUnreachableError
 from tightrope.base.http import HttpClient, HttpSettings, Reply, shown_body, shown_url
 from tightrope.base.settings import environment
 from tightrope.base.units import duration_text, time_text
@@ -31,6 +31,9 @@ _QUERY, _SERIES, _VALUE = "query", "series", "value"
 _API = "/api/v1/query_range"
 
 Opens = Callable[[str, HttpSettings], HttpClient]
+
+_DOWN = frozenset({429, 502, 503, 504})
+"""Answers that mean nobody is in: after all tries the gate treats them as a server out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,8 @@ def _refusal(reply: Reply, body: Mapping[str, Any], asked: _Range, where: str) -
         429: "ask less often, or raise the server's limit",
     }
     remedy = remedies.get(reply.status, "look at the server's log, and try again")
-    return SourceError(f"{where} answers {reply.status} to the query {asked.query!r}: {says}", remedy=remedy)
+    kind = SourceUnreachableError if reply.status in _DOWN else SourceError
+    return kind(f"{where} answers {reply.status} to the query {asked.query!r}: {says}", remedy=remedy)
 
 
 def _slices_of(gaps: Mapping[str, set[int]], ask: RowAsk) -> frozenset[int]:

@@ -10,6 +10,13 @@
     var fold = part && (part.matches("details") ? part : part.querySelector("details.fold"));
     if (fold) { fold.open = true; part.scrollIntoView(); }
   };
+  /* what scrolls sideways can be reached by keyboard; what does not is no stop on the way */
+  var reach = function () {
+    document.querySelectorAll(".tw").forEach(function (box) {
+      if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) { box.tabIndex = 0; }
+      else { box.removeAttribute("tabindex"); }
+    });
+  };
   var wanted = new URLSearchParams(location.search).get("theme");
   if (wanted === "dark" || wanted === "light") { root.setAttribute("data-theme", wanted); }
   button.hidden = false;
@@ -18,6 +25,9 @@
     tell();
   });
   addEventListener("hashchange", reveal);
+  addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true);
   tell();
   reveal();
+  reach();
 })();
