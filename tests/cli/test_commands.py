@@ -136,6 +136,8 @@ def test_backtest_scores_alerts_against_labels(tmp_path: Path) -> None:
     assert one["episodes"][0]["severity"] == "page"
     assert one["recall"] == 0.5
     assert one["timeToDetect"] == 60
+    assert [each["incident"] for each in one["postmortemsNeeded"]] == ["INC-1"]
+    assert one["postmortemsNeeded"][0]["share"] == pytest.approx(6000 / 4032, rel=0.01)
     assert [transition["to"] for transition in one["transitions"]][:2] == ["caution", "stability"]
     assert sum(one["hoursInState"].values()) == pytest.approx(30 * 24)
     assert [each["change"] for each in one["deploymentsStopped"]] == ["v2"]
@@ -211,7 +213,10 @@ def test_schemas_are_valid_json_and_cover_the_kinds(tmp_path: Path) -> None:
         (("target: 0.999", "target: 99.9"), "99.9"),
         (("kind: SLO", "kind: SL0"), "SL0"),
         (("budgetingMethod:", "budgetingMetod:"), "budgetingMetod"),
-        (("metricSourceRef: shop-log, spec: {column: good", "metricSourceRef: shop-lag, spec: {column: good"), "shop-lag"),
+        (
+            ("metricSourceRef: shop-log, spec: {column: good", "metricSourceRef: shop-lag, spec: {column: good"),
+            "shop-lag",
+        ),
     ],
 )
 def test_a_wrong_spec_is_told_with_its_place(tmp_path: Path, change: tuple[str, str], says: str) -> None:
@@ -306,9 +311,12 @@ def test_the_program_ends_without_traceback_and_with_the_right_code(tmp_path: Pa
         )
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
-    assert "Did you mean 'status'" in subprocess.run(
-        [sys.executable, "-m", "tightrope", "stauts"], capture_output=True, text=True, check=False, timeout=60
-    ).stderr
+    assert (
+        "Did you mean 'status'"
+        in subprocess.run(
+            [sys.executable, "-m", "tightrope", "stauts"], capture_output=True, text=True, check=False, timeout=60
+        ).stderr
+    )
 
 
 def test_ascii_output_has_only_ascii(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tightrope.cli.output import progress, say, structured, table, warn
 if TYPE_CHECKING:
     from tightrope.backtest.score import Score
     from tightrope.loop.assess import Assessment
+    from tightrope.loop.documents import Duties
 
 _MOST = 20
 
@@ -53,7 +54,7 @@ def backtest(
     from tightrope.app import assess_specs, choose, load_specs, now
     from tightrope.backtest.labels import read_deployments, read_incidents
     from tightrope.loop.documents import backtest_document
-    from tightrope.loop.witness import scores_of, stopped_of
+    from tightrope.loop.witness import duties_of, scores_of, stopped_of
 
     if since is not None and until is not None and since >= until:
         raise click.UsageError(f"--from {time_text(since)} is not before --to {time_text(until)}.")
@@ -66,12 +67,15 @@ def backtest(
         )
     scores = [scores_of(one) if labels else None for one in found]
     stopped = [stopped_of(one, deployed) if deployments else None for one in found]
+    duties = [duties_of(one) if labels else None for one in found]
     if form != "table":
-        rows = zip(found, scores, stopped, strict=True)
+        rows = zip(found, scores, stopped, duties, strict=True)
         structured([backtest_document(*row) for row in rows], form)
     else:
-        for one, score in zip(found, scores, strict=True):
+        for one, score, duty in zip(found, scores, duties, strict=True):
             _show(one, score)
+            if duty is not None:
+                _show_duties(one, duty)
         for one, refused in zip(found, stopped, strict=True):
             if refused:
                 say(f"{one.title}: {len(refused)} deployments would have been stopped", bold=True)
@@ -149,6 +153,22 @@ def _show(one: Assessment, scores: dict[str, Score] | None) -> None:
     if len(history.transitions) > _MOST:
         say(f"  … and {len(history.transitions) - _MOST} earlier transitions (-o json lists all)", dim=True)
     say("")
+
+
+def _show_duties(one: Assessment, duties: Duties) -> None:
+    postmortems, recurring = duties
+    if postmortems:
+        share = percent_text(one.policy.postmortem_share or 0, 0)
+        say(f"  {len(postmortems)} incidents took more than {share} of the budget each and need a postmortem:")
+        for cost in postmortems[:_MOST]:
+            say(f"    {time_text(cost.started_at)}  {cost.id}  {percent_text(cost.share)}")
+    for one_class in recurring:
+        say(
+            f"  the outage class {one_class.outage_class!r} took {percent_text(one_class.share)} of the budget "
+            f"of the quarter from {time_text(one_class.quarter_start)[:10]}: it needs an objective of its own"
+        )
+    if postmortems or recurring:
+        say()
 
 
 def _cells(score: Score) -> Sequence[str]:

@@ -212,6 +212,7 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
 
 def _explain_objective(one: Assessment) -> None:
     from tightrope.budget.words import amount_text, budget_text
+    from tightrope.loop.witness import costs_of
 
     statement = one.statement
     say()
@@ -235,23 +236,11 @@ def _explain_objective(one: Assessment) -> None:
         say(f"  alert     {condition.name}: {state} (needs {unit} over {lookbacks})")
     for transition in one.history.transitions[-5:]:
         say(f"  {time_text(transition.at)}  {transition.before} → {transition.after}: {transition.reason}")
-    costs = incident_costs(one)
-    for incident_id, share in costs[:5]:
-        say(f"  incident  {incident_id} took {percent_text(share)} of the budget")
+    bound = one.policy.postmortem_share
+    recent = [cost for cost in costs_of(one) if cost.started_at >= statement.window_start]
+    for cost in recent[:5]:
+        duty = "; needs a postmortem" if bound is not None and cost.share > bound else ""
+        name = cost.id or f"of {time_text(cost.started_at)}"
+        say(f"  incident  {name} took {percent_text(cost.share)} of the budget{duty}")
     if one.history.since is not None:
         say(f"  since     {time_text(one.history.since)}, {span_text(statement.at - one.history.since)}")
-
-
-def incident_costs(one: Assessment) -> list[tuple[str, float]]:
-    """What each known incident in the window spent of the budget, the dearest first."""
-    statement = one.statement
-    if not one.budget.allowed:
-        return []
-    found = []
-    for incident in one.incidents:
-        part = one.units.between(max(incident.start, statement.window_start), min(incident.end, statement.at))
-        bad = int(part.bad.sum()) / one.units.scale
-        if bad:
-            name = incident.id or f"{incident.severity or 'incident'} of {time_text(incident.start)}"
-            found.append((name, bad / float(one.budget.allowed)))
-    return sorted(found, key=lambda pair: -pair[1])

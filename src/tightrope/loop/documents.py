@@ -11,8 +11,12 @@ from tightrope.backtest.score import Score
 from tightrope.base.units import duration_text, time_text
 from tightrope.budget.statement import Budget
 from tightrope.loop.assess import Assessment
+from tightrope.policy.incident_rules import IncidentCost, RecurringClass
 from tightrope.policy.states import named
 from tightrope.specs.model import Basis, CalendarWindow
+
+Duties = tuple[tuple[IncidentCost, ...], tuple[RecurringClass, ...]]
+"""Incidents that need a postmortem, and classes of outage that need an objective."""
 
 
 def status_document(assessment: Assessment, basis: Basis | None = None) -> dict[str, Any]:
@@ -115,6 +119,7 @@ def backtest_document(
     assessment: Assessment,
     scores: dict[str, Score] | None = None,
     stopped: Sequence[tuple[Deployment, str]] | None = None,
+    duties: Duties | None = None,
 ) -> dict[str, Any]:
     """What a replay of one objective found."""
     history = assessment.history
@@ -170,6 +175,19 @@ def backtest_document(
             "timeToDetect": overall.detect_s,
             "timeToReset": overall.reset_s,
         }
+    if duties is not None:
+        document["postmortemsNeeded"] = [
+            {"incident": one.id, "start": time_text(one.started_at), "share": float(one.share)} for one in duties[0]
+        ]
+        document["recurringClasses"] = [
+            {
+                "class": one.outage_class,
+                "quarterStart": time_text(one.quarter_start),
+                "share": float(one.share),
+                "incidents": list(one.incidents),
+            }
+            for one in duties[1]
+        ]
     if stopped is not None:
         document["deploymentsStopped"] = [
             {
