@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,14 @@ def combine(members: Sequence[tuple[Slices, Fraction]], method: BudgetingMethod)
     start = min(units.start for units, _ in members)
     count = max((units.end - start) // step for units, _ in members)
     scale = members[0][0].scale
-    bad = np.zeros(count, np.int64)
+    # weighted parts add up as whole numbers of 1 / parts, and are rounded once
+    parts = lcm(*(weight.denominator for _, weight in members))
+    most = sum((weight for _, weight in members), Fraction(0)) * parts * scale * 4
+    bad = np.zeros(count, np.int64) if most < _EXACT_INT64 else np.zeros(count, object)
     total = np.zeros(count, np.int64)
     covered = np.zeros(count, np.bool_)
-    excluded = np.ones(count, np.bool_)
+    reached = np.zeros(count, np.bool_)
+    counted = np.zeros(count, np.bool_)
     for units, weight in members:
         if units.step_s != step:
             raise DataError(
@@ -70,20 +75,18 @@ def combine(members: Sequence[tuple[Slices, Fraction]], method: BudgetingMethod)
             )
         at = slice((units.start - start) // step, (units.start - start) // step + len(units))
         if method is BudgetingMethod.RATIO_TIMESLICES:
-            bad[at] += (units.bad * weight.numerator * 2 + weight.denominator) // (2 * weight.denominator)
+            bad[at] += units.bad.astype(bad.dtype) * int(weight * parts)
         else:
             bad[at] = np.maximum(bad[at], units.bad)
         total[at] = np.maximum(total[at], units.total)
         covered[at] |= units.covered
-        excluded[at] &= units.excluded if units.excluded is not None else np.False_
+        reached[at] = True
+        counted[at] |= True if units.excluded is None else ~units.excluded
+    if method is BudgetingMethod.RATIO_TIMESLICES:
+        bad = ((2 * bad + parts) // (2 * parts)).astype(np.int64)
+    excluded = reached & ~counted
     return Slices(
-        start,
-        step,
-        np.minimum(bad, total),
-        total,
-        covered,
-        excluded & ~covered if excluded.any() else None,
-        scale=scale,
+        start, step, np.minimum(bad, total), total, covered, excluded if excluded.any() else None, scale=scale
     )
 
 

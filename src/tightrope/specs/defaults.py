@@ -25,6 +25,9 @@ from tightrope.specs.model import (
 LOOKBACKS_S = (5 * MINUTE_S, 30 * MINUTE_S, HOUR_S, 2 * HOUR_S, 6 * HOUR_S, DAY_S, 3 * DAY_S)
 """The lookbacks whose burn rates every statement shows."""
 
+_LONG_S = 28 * DAY_S
+_MONTH_S = 30 * DAY_S
+
 _TIERS = (
     ("page", Fraction(2, 100), HOUR_S, 5 * MINUTE_S),
     ("page", Fraction(5, 100), 6 * HOUR_S, 30 * MINUTE_S),
@@ -39,16 +42,21 @@ def burn_factor(share: Fraction, window_s: int, long_s: int) -> Fraction:
 
 
 def default_conditions(window_s: int) -> tuple[Condition, ...]:
-    """The multiwindow, multi-burn-rate tiers of the SRE Workbook ch. 5, scaled to the window."""
+    """The multiwindow, multi-burn-rate tiers of the SRE Workbook ch. 5, for a window.
+
+    From four weeks on each tier spends its share of the budget, so factors follow from the window. In shorter windows
+    these shares would be spent at burn rates that are within plan, so there the factors of 30 d stay and the shares
+    follow; a tier that could only fire once the budget is gone is left out.
+    """
     return tuple(
         Condition(
             name=f"{severity}-{duration_text(long_s)}",
             severity=severity,
-            threshold=burn_factor(share, window_s, long_s),
+            threshold=burn_factor(share, window_s if window_s >= _LONG_S else _MONTH_S, long_s),
             lookbacks_s=(long_s, short_s),
         )
         for severity, share, long_s, short_s in _TIERS
-        if long_s <= window_s
+        if window_s >= _LONG_S or burn_factor(share, _MONTH_S, long_s) * long_s <= window_s
     )
 
 

@@ -26,6 +26,7 @@ MOST_SLICES = 2**24
 """32 years of minutes; a record that is longer has a wrong timestamp in it."""
 
 _LARGEST_SUM = float(2**62)
+_FEW = 10  # a counter that is ambiguous in more rows, and in more than one of so many, is no accident
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -352,6 +353,12 @@ class _Differences(_Sums):
             previous = counts if last is None else np.append(last.value, counts)
             previous = previous[:-1] if last is not None else np.append(-1, previous[:-1])
             twice = (instants == before) & (counts != previous)
+            if int(twice.sum()) > max(_FEW, len(twice) // _FEW):
+                raise DataError(
+                    f"{batch.file}:{int(batch.lines[int(members[int(np.argmax(twice))])])}: a counter has two values at one "
+                    f"time, and so in {int(twice.sum()):,} of {len(twice):,} rows: they are of several counters",
+                    remedy="choose one with where: {column: value}, or tell them apart with series: [columns]",
+                )
             for row in np.flatnonzero(earlier).tolist():
                 bad[int(members[row])] = (
                     f"runs back in time, behind {time_text(int(before[row]) // MICROS)}: "
