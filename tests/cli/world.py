@@ -41,7 +41,7 @@ spec:
 
 
 def write_world(folder: Path, outages: dict[int, tuple[int, int]] | None = None, specs: str = SPECS) -> Path:
-    """Write specs and telemetry: 100 requests a minute, all good but in outages ``{minute: (minutes, bad a minute)}``."""
+    """Write specs and telemetry: 100 requests a minute, good but in outages ``{minute: (minutes, bad a minute)}``."""
     bad = [0] * MINUTES
     for first, (minutes, each) in (outages or {}).items():
         bad[first : first + minutes] = [each] * minutes

@@ -129,7 +129,7 @@ def _differences(ends, starts, slides, into):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _stays(bad_ends, bad_starts, total_ends, total_starts, above, below):  # type: ignore[no-untyped-def]
-    """Whether the ratio of two differences stays above one bound, if that is not negative, and does not pass another."""
+    """Whether a ratio of two differences stays above one bound, unless that is negative, and does not pass another."""
     outside = 0
     if above >= 0:
         for i in range(len(bad_ends)):
@@ -137,9 +137,7 @@ def _stays(bad_ends, bad_starts, total_ends, total_starts, above, below):  # typ
             outside += 1 if (bad <= above * total) | (bad > below * total) else 0
     else:
         for i in range(len(bad_ends)):
-            outside += (
-                1 if float(bad_ends[i] - bad_starts[i]) > below * float(total_ends[i] - total_starts[i]) else 0
-            )
+            outside += 1 if float(bad_ends[i] - bad_starts[i]) > below * float(total_ends[i] - total_starts[i]) else 0
     return outside == 0
 
 

@@ -158,7 +158,7 @@ def program_of(plan: Plan, *, scoped: bool, gaps: bool) -> Program:
 @lru_cache(maxsize=4096)
 def _program(known: _Known, scoped: bool, gaps: bool) -> Program:
     plan = known.plan
-    bits = _Bits(plan.step_s, scoped)
+    bits = _Bits(plan.step_s, plan.scale, scoped)
     terms = [bits.term(column) for column in plan.columns]
     terms.append(Bit(bits.of(Count("missing", plan.stale_after, plan.stale_after))) if gaps else Known(False))
     peaks = [Ratio(False, slices, slices, False) for slices in map(bits.slices, plan.lookbacks_s)]
@@ -178,6 +178,7 @@ class _Bits:
     """The marks and counts found so far, in the order of their bits; equal ones share one."""
 
     step_s: int
+    scale: int
     scoped: bool
     found: dict[Mark | Count, int] = field(default_factory=dict)
 
@@ -192,8 +193,8 @@ class _Bits:
             case Test():
                 return self._test(check)
             case Floor():
-                count = Count("bad" if check.bad else "total", self.slices(check.lookback_s), check.at_least)
-                return Bit(self.of(count))
+                least = check.at_least * self.scale
+                return Bit(self.of(Count("bad" if check.bad else "total", self.slices(check.lookback_s), least)))
             case Every() | Some():
                 return Joined(tuple(self.term(part) for part in check.parts), every=isinstance(check, Every))
             case Never():
@@ -211,9 +212,7 @@ class _Bits:
         if bound < 0 or (bound == 0 and not strict):
             held = Known(not inverted)
         else:
-            ratio = Ratio(
-                test.scoped and self.scoped, self.slices(test.top), self.slices(test.bottom), test.projected
-            )
+            ratio = Ratio(test.scoped and self.scoped, self.slices(test.top), self.slices(test.bottom), test.projected)
             mark = Mark(ratio, bound, strict, float(bound * (1 - _SLACK)), float(bound * (1 + _SLACK)))
             held = Bit(self.of(mark), inverted)
         if compare(Fraction(0), test.op, bound) == test.when_empty:

@@ -100,20 +100,24 @@ def record_of(
         first = int(np.argmax(units.covered)) if units.covered.any() else count
     else:
         first = max(0, -((units.start - history_start) // units.step_s))
-    kind: type[np.float64 | np.int64] = np.float64 if int(units.total.sum()) < _EXACT_FLOAT64 else np.int64
 
-    def running(name: str, values: Counts) -> Sums:
+    def running(name: str, values: Counts, kind: type[np.float64 | np.int64]) -> Sums:
         sums: Sums = space.array(name, lead + count + 1, kind)
         sums[: lead + 1] = 0
         summing(values, sums[lead + 1 :])
         return sums
 
-    bad = running("bad", units.bad)
+    kind: type[np.float64 | np.int64] = np.float64
+    total = running("total", units.total, kind)
+    if total[-1] >= _EXACT_FLOAT64:  # floats round, but never from above this bound to below it
+        kind = np.int64
+        total = running("total", units.total, kind)
+    bad = running("bad", units.bad, kind)
     forgiven = forgive(units, out_of_scope) if out_of_scope else units
-    scoped = bad if forgiven is units else running("scoped", forgiven.bad)
+    scoped = bad if forgiven is units else running("scoped", forgiven.bad, kind)
     gaps = _gaps(units)
-    missing = None if gaps is None else running("missing", gaps.astype(np.int64))
-    return Record(units, lead, bad, running("total", units.total), scoped, missing, first, space)
+    missing = None if gaps is None else running("missing", gaps.astype(np.int64), kind)
+    return Record(units, lead, bad, total, scoped, missing, first, space)
 
 
 def _gaps(units: Slices) -> Mask | None:

@@ -155,9 +155,7 @@ def episodes_of(plan: Plan, outcome: Outcome, before: Memory = Memory()) -> tupl
     return tuple(sorted([*done, *open_now.values()], key=lambda one: (one.start, one.condition)))
 
 
-def replay_fleet(
-    jobs: Iterable[tuple[Plan, Slices]], *, workers: int = 2, scanner: Scan = scan
-) -> Iterator[History]:
+def replay_fleet(jobs: Iterable[tuple[Plan, Slices]], *, workers: int = 2, scanner: Scan = scan) -> Iterator[History]:
     """Replay many objectives, in order, holding no more than twice *workers* records at a time.
 
     Args:

@@ -46,7 +46,7 @@ Indices = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint64]
 Ask = Callable[[str, Mapping[str, object]], bool]
 
-BLOCK = 16_384
+BLOCK = 32_768
 """Slices read at once: two arrays of this many float64 stay in a core's cache."""
 
 _FAR = 4_096
@@ -55,7 +55,7 @@ _FAR = 4_096
 _BITS = 64
 """Columns that an unsigned integer holds."""
 
-_FEW = 32
+_FEW = 100
 """Lookbacks of fewer slices are read slice by slice: bounds over a grain say little about them."""
 
 
@@ -283,9 +283,11 @@ def _significant(term: Significance, at: _Points, among: Mask | None) -> Mask:
     chosen = np.arange(len(held)) if among is None else np.flatnonzero(among)
     high = at.slices[chosen] + (record.lead + 1)
     low = high - term.lookback_s // plan.step_s
-    counts = ((sums[high] - sums[low]).tolist() for sums in (record.bad, record.total))
-    for place, bad, total in zip(chosen.tolist(), *counts, strict=True):
-        held[place] = is_significant(int(bad) // plan.scale, int(total) // plan.scale, term.ratio, term.confidence)
+    bads, totals = ((sums[high] - sums[low]).tolist() for sums in (record.bad, record.total))
+    for place, bad, total in zip(chosen.tolist(), bads, totals, strict=True):
+        # at least B of N, in whole units: B is rounded up, N down
+        counts = -(-int(bad) // plan.scale), int(total) // plan.scale
+        held[place] = is_significant(*counts, term.ratio, term.confidence)
     return held
 
 
@@ -597,9 +599,7 @@ class _Grains:
                 yield int(self.edges[at]), int(self.edges[until]), slice(at, until)
 
 
-def _window_sums(
-    record: Record, name: str, sums: Sums, span: Span, lookback: int | None, begin: int, end: int
-) -> Sums:
+def _window_sums(record: Record, name: str, sums: Sums, span: Span, lookback: int | None, begin: int, end: int) -> Sums:
     """Sums over a lookback at slices *begin* to *end* (exclusive)."""
     lead = record.lead
     into: Sums = record.workspace.array(name, end - begin, sums.dtype.type)

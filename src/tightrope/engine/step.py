@@ -144,14 +144,14 @@ def _unfold(
             holds = code >> column & 1 == 1
             if settled[number] is holds:
                 continue
-            after, at, fired = alerts.unfold(
-                alert_memories[number], holds, condition.alert_after_s, begin, end, step
-            )
+            after, at, fired = alerts.unfold(alert_memories[number], holds, condition.alert_after_s, begin, end, step)
             alert_memories[number], settled[number] = after, _settled(after)
             if at is not None:
                 events.append(AlertEvent(at, condition.name, condition.severity, fired))
                 changed_at.add(at)
-        if not changed_at:
+        if changed_at <= {begin}:
+            if changed_at:
+                walk.firing = _firing(plan, alert_memories, begin)
             walk.go_on(code, begin, end)
             continue
         starts = sorted({begin} | changed_at)

@@ -353,10 +353,12 @@ class _Differences(_Sums):
             previous = counts if last is None else np.append(last.value, counts)
             previous = previous[:-1] if last is not None else np.append(-1, previous[:-1])
             twice = (instants == before) & (counts != previous)
-            if int(twice.sum()) > max(_FEW, len(twice) // _FEW):
+            doubled = int(twice.sum())
+            if doubled > max(_FEW, len(twice) // _FEW):
+                line = int(batch.lines[int(members[int(np.argmax(twice))])])
                 raise DataError(
-                    f"{batch.file}:{int(batch.lines[int(members[int(np.argmax(twice))])])}: a counter has two values at one "
-                    f"time, and so in {int(twice.sum()):,} of {len(twice):,} rows: they are of several counters",
+                    f"{batch.file}:{line}: a counter has two values at one time, and so in {doubled:,} of "
+                    f"{len(twice):,} rows: they are of several counters",
                     remedy="choose one with where: {column: value}, or tell them apart with series: [columns]",
                 )
             for row in np.flatnonzero(earlier).tolist():
