@@ -9,6 +9,8 @@ from functools import lru_cache
 from tightrope.specs.model import Condition, ConditionKind
 
 _TINY = 1e-300
+_CLOSE = 1e-9  # relative; float64 tails are better than this, so what differs more is told apart rightly
+_EXACT_TOTAL = 5_000
 
 
 def is_significant(bad: int, total: int, ratio: Fraction, confidence: Fraction) -> bool:
@@ -20,7 +22,12 @@ def is_significant(bad: int, total: int, ratio: Fraction, confidence: Fraction) 
     Source:
         C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
     """
-    return total > 0 and binomial_tail(bad, total, float(ratio)) < float(1 - confidence)
+    if total <= 0:
+        return False
+    tail, doubt = binomial_tail(bad, total, float(ratio)), float(1 - confidence)
+    if total <= _EXACT_TOTAL and abs(tail - doubt) <= _CLOSE * doubt:
+        return _exact_tail(bad, total, ratio) < 1 - confidence
+    return tail < doubt
 
 
 @lru_cache(maxsize=65536)
@@ -38,6 +45,15 @@ def binomial_tail(bad: int, total: int, probability: float) -> float:
     if x < (a + 1) / (a + b + 2):
         return front * _continued_fraction(a, b, x) / a
     return 1 - front * _continued_fraction(b, a, 1 - x) / b
+
+
+def _exact_tail(bad: int, total: int, ratio: Fraction) -> Fraction:
+    """P(X >= bad) as a fraction: for the few cases that float64 cannot tell from the bound."""
+    if bad <= 0:
+        return Fraction(1)
+    hit, whole = ratio.numerator, ratio.denominator
+    ways = sum(math.comb(total, k) * hit**k * (whole - hit) ** (total - k) for k in range(bad, total + 1))
+    return Fraction(ways, whole**total)
 
 
 def _continued_fraction(a: float, b: float, x: float) -> float:

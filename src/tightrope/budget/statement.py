@@ -120,7 +120,8 @@ def state_of(
     bad = Fraction(int(part.bad.sum()), units.scale)
     total = Fraction(int(part.total.sum()), units.scale)
     covered = int(part.covered.sum())
-    excluded = 0 if part.excluded is None else int(part.excluded.sum())
+    lived = visible.between(max(first, history_start), at)
+    excluded = 0 if lived.excluded is None else int(lived.excluded.sum())
     slots = (at - first) // step - excluded
     projected = total * full / elapsed if elapsed else Fraction(0)
     covered_at = np.flatnonzero(visible.covered)

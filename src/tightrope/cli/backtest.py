@@ -11,7 +11,7 @@ import click
 from tightrope.base.units import percent_text, span_text, time_text
 from tightrope.cli.budget import tell_quality
 from tightrope.cli.options import Instant, output_option, spec_paths, specs_option, strict_option
-from tightrope.cli.output import progress, say, structured, table, warn
+from tightrope.cli.output import progress, say, shown_command, structured, table, warn
 
 if TYPE_CHECKING:
     from tightrope.backtest.score import Score
@@ -85,13 +85,24 @@ def backtest(
     if report:
         from tightrope.web.report import backtest_report
 
-        write_report(report, backtest_report(found, scores=scores, stopped=stopped, generated_at=now()))
+        write_report(
+            report,
+            backtest_report(
+                found,
+                scores=scores,
+                stopped=stopped,
+                deployments=deployed,
+                generated_at=now(),
+                specs=" -f ".join(spec_paths(files)),
+                command=shown_command(),
+            ),
+        )
     if svg:
         from tightrope.web.report import svg_report
 
         if len(found) != 1:
             raise click.UsageError(f"--svg draws one objective, not {len(found)}; name it.")
-        write_report(svg, svg_report(found[0], stopped=stopped[0]))
+        write_report(svg, svg_report(found[0], deployments=deployed, stopped=stopped[0]))
 
 
 def write_report(path: str, text: str) -> None:

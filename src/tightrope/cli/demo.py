@@ -55,7 +55,15 @@ def demo(report: str, examples: str | None) -> None:
     scores = [scores_of(one) if one.incidents else None for one in found]
     stopped = [stopped_of(one, deployed) if deployed else None for one in found]
     page = fleet_report(
-        "Tightrope on recorded data", found, decisions, scores=scores, stopped=stopped, generated_at=now()
+        "Tightrope on recorded data",
+        found,
+        decisions,
+        scores=scores,
+        stopped=stopped,
+        deployments=deployed,
+        generated_at=now(),
+        specs=str(_near(folder / "slo")),
+        command="tightrope demo",
     )
     say()
     write_report(report, page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,6 +90,11 @@ def findings(found: Sequence[SpecError], *, files: int | None = None, err: bool 
 def _painted(text: str, role: str) -> str:
     colours = {"error": "red", "warning": "yellow", "place": "blue", "caret": "red", "help": "cyan"}
     return click.style(text, fg=colours[role], bold=role in ("error", "warning")) if role in colours else text
+
+
+def shown_command() -> str:
+    """The command line that is running, as it can be pasted."""
+    return shlex.join(["tightrope", *sys.argv[1:]])
 
 
 def hush() -> None:

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from tightrope.engine.plan import Incident, Plan
 from tightrope.engine.record import Workspace
 from tightrope.engine.scan import Ask, Peak, scan
-from tightrope.engine.step import Memory, Outcome, Scan, Transition, advance
+from tightrope.engine.step import Memory, Outcome, Scanner, Transition, advance
 from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Slices
 
@@ -73,7 +73,7 @@ def replay(
     out_of_scope: Sequence[Stretch] = (),
     since: int | None = None,
     ask: Ask | None = None,
-    scanner: Scan = scan,
+    scanner: Scanner = scan,
     workspace: Workspace | None = None,
 ) -> History:
     """Run a record through `advance` from its beginning and gather what happened.
@@ -155,7 +155,9 @@ def episodes_of(plan: Plan, outcome: Outcome, before: Memory = Memory()) -> tupl
     return tuple(sorted([*done, *open_now.values()], key=lambda one: (one.start, one.condition)))
 
 
-def replay_fleet(jobs: Iterable[tuple[Plan, Slices]], *, workers: int = 2, scanner: Scan = scan) -> Iterator[History]:
+def replay_fleet(
+    jobs: Iterable[tuple[Plan, Slices]], *, workers: int = 2, scanner: Scanner = scan
+) -> Iterator[History]:
     """Replay many objectives, in order, holding no more than twice *workers* records at a time.
 
     Args:

@@ -23,8 +23,6 @@ from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import Basis
 
-Scan = Scanner
-
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -83,7 +81,7 @@ def advance(
     incidents: Sequence[Incident] = (),
     out_of_scope: Sequence[Stretch] = (),
     ask: Ask | None = None,
-    scanner: Scan = scan,
+    scanner: Scanner = scan,
     workspace: Workspace | None = None,
 ) -> tuple[Memory, Outcome]:
     """Evaluate the slices that end after *since*, and unfold alerts and policy over them.

@@ -9,15 +9,16 @@ from fractions import Fraction
 import numpy as np
 
 from tightrope.base.errors import DataError
+from tightrope.base.units import HOUR_S
 from tightrope.budget.forecast import outlook
 from tightrope.budget.statement import Budget, Statement, state_of
 from tightrope.engine.plan import Incident, Plan, compile_plan
 from tightrope.engine.replay import History, replay
-from tightrope.engine.scan import Ask, scan
-from tightrope.engine.step import Scan
+from tightrope.engine.scan import Ask, Scanner
+from tightrope.engine.scanners import best_scanner
 from tightrope.loop.exclusions import stretches_of
 from tightrope.policy.decision import Forecast
-from tightrope.policy.states import compare, strictest
+from tightrope.policy.states import strictest
 from tightrope.sli.coverage import exclude, fill_gaps
 from tightrope.sli.methods import combine, unit_slices
 from tightrope.sli.slices import Slices
@@ -115,7 +116,7 @@ class _How:
     at: int | None
     since: int | None
     known_at: int | None
-    scanner: Scan
+    scanner: Scanner
     newest: int | None
 
 
@@ -129,7 +130,7 @@ def assess(
     incidents: Sequence[Incident] = (),
     exclusions_known_at: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-    scanner: Scan = scan,
+    scanner: Scanner | None = None,
 ) -> list[Assessment]:
     """Draw up where the objectives of *slos* stand.
 
@@ -142,7 +143,7 @@ def assess(
         incidents: Known incidents, of any service.
         exclusions_known_at: Exclusions declared later are not known yet; None knows all.
         progress: Told the SLO's name, how many are done, and of how many.
-        scanner: NumPy's scan, or the compiled one with the same answers.
+        scanner: How to scan; None chooses what is done soonest. All scanners answer alike.
 
     Returns:
         One assessment for each objective, in order, and one more for the whole of a time-based composite.
@@ -155,7 +156,8 @@ def assess(
             "no telemetry matches any of the SLOs", remedy="check the `where` of their metrics, or give --at"
         )
     readings = iter(read_out)
-    how = _How(at, since, exclusions_known_at, scanner, newest if at is None else at)
+    chosen = scanner if scanner is not None else best_scanner(sum(len(one.slices) for one in read_out))
+    how = _How(at, since, exclusions_known_at, chosen, newest if at is None else at)
     found: list[Assessment] = []
     for done, slo in enumerate(slos):
         if progress is not None:
@@ -296,21 +298,19 @@ def forecast_of(assessment: Assessment) -> Forecast | None:
     if budget.remaining_ratio is None:
         return None
     common = (assessment.units, assessment.plan.target, assessment.plan.window, statement.at)
+    six_hours = next((burn for burn in statement.burns if burn.lookback_s == 6 * HOUR_S), None)
+    if six_hours is not None and six_hours.rate > 1 and budget.remaining_ratio > 0:
+        out = outlook(*common, lambda spent: spent >= 1, burning=True)
+        return Forecast("exhausted", out.at, out.earliest, out.latest, out.assumption)
     exit_bound = next((one for one in leaves(state.exit) if isinstance(one, RemainingIs)), None) if state.exit else None
-    if exit_bound is not None and budget.remaining_ratio <= exit_bound.bound:
-        strict = exit_bound.op in (Comparison.GT, Comparison.GTE)
-        bound = 1 - float(exit_bound.bound)
-        out = outlook(
-            *common,
-            (lambda spent: spent <= bound) if strict else (lambda spent: spent >= bound),
-            burning=False,
-            hold_s=state.exit_for_s,
-        )
-        return Forecast("recovered", out.at, out.earliest, out.latest, out.assumption)
-    if budget.remaining_ratio <= 0:
+    if exit_bound is None or budget.remaining_ratio > exit_bound.bound:
         return None
-    six_hours = next((burn for burn in statement.burns if burn.lookback_s == 6 * 3600), None)
-    if six_hours is None or not compare(six_hours.rate, Comparison.GT, Fraction(1)):
-        return None
-    out = outlook(*common, lambda spent: spent >= 1, burning=True)
-    return Forecast("exhausted", out.at, out.earliest, out.latest, out.assumption)
+    bound = 1 - float(exit_bound.bound)
+    upward = exit_bound.op in {Comparison.GT, Comparison.GTE}
+    out = outlook(
+        *common,
+        (lambda spent: spent <= bound) if upward else (lambda spent: spent >= bound),
+        burning=False,
+        hold_s=state.exit_for_s,
+    )
+    return Forecast("recovered", out.at, out.earliest, out.latest, out.assumption)

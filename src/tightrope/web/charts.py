@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from html import escape
 from math import ceil
+from operator import itemgetter
 
 import numpy as np
 
 from tightrope.base.units import DAY_S, HOUR_S, percent_text
 from tightrope.budget.words import day_text, moment_text
-from tightrope.web.marks import hatch, opened
+from tightrope.web.marks import hatch, opened, safe
 from tightrope.web.pictures import Call, Note, Picture, Ship
 
 _STEPS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
@@ -78,6 +79,9 @@ def burn_down(picture: Picture, *, narrow: bool = False) -> str:
         *_now(picture, frame),
         *_labels(picture, frame, 3 if narrow else 6),
     ]
+    if not len(known):
+        middle = (left + right) / 2
+        parts.append(f'<text class="lbl" x="{middle}" y="{top + 60}" text-anchor="middle">nothing is known here</text>')
     for number, (name, marks) in enumerate(lanes):
         y = bottom + 24 + number * _LANE
         parts.append(f'<text class="ax" x="{left - 8}" y="{y + 4}" text-anchor="end">{name}</text>')
@@ -216,35 +220,51 @@ def _beyond(picture: Picture, frame: _Frame, narrow: bool) -> list[str]:
 
 
 def _labels(picture: Picture, frame: _Frame, most: int) -> list[str]:
+    """The notes that find room: beside or near their step, over neither the line nor one another."""
     parts: list[str] = []
     taken: list[tuple[float, float, float]] = []
-    furthest = frame.x(picture.end)
+    line = [(frame.x(at), frame.y(share)) for at, share in zip(*picture.series[:2], strict=True)]
     for note in picture.notes:
         if len(taken) == most:
             break
-        x0, x1 = frame.x(note.start), frame.x(note.end)
-        y = _height(note, frame)
         size = len(note.label) * 6.5
-        for x, anchor in ((x1 + 6, "start"), (x0 - 6, "end")) if note.cause else ((x1 + 4, "start"), (x1, "end")):
+        for x, y, anchor in _places(note, frame):
             low, high = (x, x + size) if anchor == "start" else (x - size, x)
+            inside = frame.left <= low and high <= frame.x(picture.end) and frame.top < y < frame.bottom
             clash = any(low < b + 4 and high > a - 4 and abs(y - at) < 14 for a, b, at in taken)
-            if low >= frame.left and high <= furthest and not clash and frame.top < y < frame.bottom:
+            if inside and not clash and not _covers(line, low - 2, high + 2, y):
                 taken.append((low, high, y))
                 tone = f"c{note.cause}" if note.cause else "quiet"
                 parts.append(
                     f'<text class="lbl halo {tone}" x="{x:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}">'
-                    f"{escape(note.label)}</text>"
+                    f"{safe(note.label)}</text>"
                 )
                 break
     return parts
 
 
-def _height(note: Note, frame: _Frame) -> float:
-    """Beside a long fall, under a short one, over a return: where the label does not cover the line."""
+def _places(note: Note, frame: _Frame) -> list[tuple[float, float, str]]:
+    """Where a note may stand, the best place first: in the free corner of its step, then over and under its end."""
+    x0, x1 = frame.x(note.start), frame.x(note.end)
     before, after = frame.y(note.before), frame.y(note.after)
-    if not note.cause:
-        return after - 13 if after - 13 > frame.top + 4 else after + 15
-    return (before + after) / 2 if after - before > 24 else after + 13
+    middle = (before + after) / 2
+    if note.cause:
+        return [
+            (x1 + 6, middle, "start"),
+            (x1 + 6, after - 12, "start"),
+            (x0 - 6, middle, "end"),
+            (x1 + 6, after + 13, "start"),
+            (x0 - 6, after + 13, "end"),
+        ]
+    return [(x0 - 6, middle, "end"), (x0 - 6, after - 2, "end"), (x1, after - 13, "end"), (x1 + 6, after + 15, "start")]
+
+
+def _covers(line: Sequence[tuple[float, float]], low: float, high: float, y: float) -> bool:
+    """Whether the line passes through a label that stands from *low* to *high* at the height *y*."""
+    first = bisect_left(line, low, key=itemgetter(0))
+    last = min(bisect_right(line, high, key=itemgetter(0)) + 1, len(line))
+    heights = [height for _, height in line[max(0, first - 1) : last]]
+    return bool(heights) and min(heights) < y + 8 and max(heights) > y - 9
 
 
 # --- lanes ---------------------------------------------------------------------------------------------------------
@@ -270,7 +290,7 @@ def _flow_lane(picture: Picture, frame: _Frame, y: float) -> list[str]:
         x0, x1 = frame.x(stay.start), frame.x(stay.end)
         parts.append(
             f'<rect class="w-{stay.kind}" x="{x0:.1f}" y="{y - 4}" width="{max(x1 - x0, 0.7):.1f}" height="8">'
-            f"<title>{escape(stay.state)} from {moment_text(stay.start, picture.end)}</title></rect>"
+            f"<title>{safe(stay.state)} from {moment_text(stay.start, picture.end)}</title></rect>"
         )
     for low, high in picture.silent:
         x0, x1 = frame.x(low), frame.x(high)
@@ -313,7 +333,7 @@ def _trouble_lane(picture: Picture, frame: _Frame, y: float) -> list[str]:
             continue
         last = x0
         word = ", no page" if one.missed else ""
-        told = f"<title>{escape(one.label)} {moment_text(one.start, picture.end)}{word}</title>"
+        told = f"<title>{safe(one.label)} {moment_text(one.start, picture.end)}{word}</title>"
         if one.missed:
             parts.append(
                 f'<g class="miss">{told}<circle cx="{x0:.1f}" cy="{y}" r="4.6"/>'
@@ -333,7 +353,7 @@ def _ship_lane(picture: Picture, frame: _Frame, y: float) -> list[str]:
             continue
         last[one.stopped] = x
         told = (
-            f"<title>{escape(one.label)} {moment_text(one.at, picture.end)}{', stopped' if one.stopped else ''}</title>"
+            f"<title>{safe(one.label)} {moment_text(one.at, picture.end)}{', stopped' if one.stopped else ''}</title>"
         )
         if one.stopped:
             parts.append(

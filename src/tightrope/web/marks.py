@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escaped
 
 import numpy as np
 
@@ -16,6 +16,11 @@ LOWEST, HIGHEST = -0.25, 1.0
 
 TONES = {"Healthy": "good", "At risk": "warn", "Exhausted": "bad", "No data": "none"}
 """The colour of each word that says how a budget stands."""
+
+
+def safe(text: str) -> str:
+    """Make text fit to stand in a drawing: markup escaped, and signs that no XML may hold replaced."""
+    return escaped("".join(sign if sign.isprintable() else "\ufffd" for sign in text))
 
 
 def within(share: float) -> float:
@@ -123,7 +128,7 @@ def fleet_line(services: Sequence[OnLine], *, narrow: bool = False) -> str:
         parts.append(f'<path class="lead" d="M{x:.1f} {y + 5}V{axis - 6}"/>')
         parts.append(
             f'<text class="{"lbl b" if one.loud else "lbl"}" x="{_kept(x, one.name, left, right):.1f}" y="{y}" '
-            f'text-anchor="middle">{escape(_short(one.name))}</text>'
+            f'text-anchor="middle">{safe(_short(one.name))}</text>'
         )
     for one in sorted(services, key=lambda one: one.loud):
         x = _at(within(one.remaining), left, right)
@@ -186,7 +191,7 @@ def _short(name: str, most: int = 26) -> str:
 def opened(width: int, height: float, label: str, *, narrow: bool) -> str:
     """Open a chart: one of two drawings of which the page shows the one that fits; *label* states the finding."""
     kind = "n" if narrow else "w"
-    return f'<svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+    return f'<svg class="chart {kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{safe(label)}">'
 
 
 def hatch(name: str, kind: str) -> str:

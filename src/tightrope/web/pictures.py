@@ -161,7 +161,7 @@ def picture_of(
         calls,
         troubles,
         ships,
-        _notes(series, incidents, rolling=isinstance(plan.window, RollingWindow)),
+        _notes(series, incidents, silent, rolling=isinstance(plan.window, RollingWindow)),
         _ahead(assessment, forecast),
         _finding(assessment, series, start, end),
         name,
@@ -205,7 +205,9 @@ def _calls(
     return tuple(calls), troubles
 
 
-def _notes(series: Series, incidents: Sequence[Incident], *, rolling: bool) -> tuple[Note, ...]:
+def _notes(
+    series: Series, incidents: Sequence[Incident], silent: Sequence[Stretch], *, rolling: bool
+) -> tuple[Note, ...]:
     """The largest falls, named by the incident they meet, and the largest returns, named by why budget comes back."""
     times, values, known = (column.tolist() for column in series)
     runs: list[tuple[int, int]] = []
@@ -233,6 +235,8 @@ def _notes(series: Series, incidents: Sequence[Incident], *, rolling: bool) -> t
             causes = {_CAUSES.get(one.cause, "B") for one in met}
             who = met[0].id or met[0].severity or "incident" if len(met) == 1 else f"in {len(met)} incidents"
             label, cause = f"{size} {who}", causes.pop() if len(causes) == 1 else "B"
+        elif any(low < times[end] and high > times[begin] for low, high in silent):
+            label, cause = f"{size} as data is missing", "B"  # good units leave the window, and none come
         else:
             label, cause = size, "B"
         notes.append(Note(times[begin], times[end], values[begin], values[end], label, cause))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
 from importlib.resources import files
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -15,13 +14,14 @@ from tightrope.backtest.labels import Deployment
 from tightrope.backtest.score import Score
 from tightrope.base.units import time_text
 from tightrope.budget.series import Ledger, fewer
-from tightrope.budget.words import Standing, fleet_sentence, service_sentence
+from tightrope.budget.words import Standing, fleet_sentence, service_sentence, standing_word
 from tightrope.loop.assess import Assessment, forecast_of
 from tightrope.loop.standing import by_service, standing_of, tightest
 from tightrope.policy.decision import Decision, Verdict
 from tightrope.policy.rendering import decision_lines
+from tightrope.specs.model import ShipHow
 from tightrope.web.charts import burn_down, rows_of
-from tightrope.web.marks import TONES, OnLine, budget_bar, fleet_line, sparkline
+from tightrope.web.marks import TONES, OnLine, budget_bar, fleet_line, safe, sparkline
 from tightrope.web.pictures import Picture, ledger_of, narrowed, picture_of
 from tightrope.web.sections import MOST_ROWS, Line, Section, anchors, line_of, section_of
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 OPEN_SECTIONS = 30
-"""So many sections stand open, those that need attention first; the rest is folded away, with smaller drawings."""
+"""At most so many sections stand open, those that need attention first; folded ones have smaller drawings."""
+
+OPEN_ANYWAY = 8
+"""So many stand open even where all is well."""
 
 _POINTS = 360
 _FOLDED_POINTS = 60
@@ -117,9 +120,10 @@ def fleet_report(
     standings = {id(one): standing_of(one, one.statement.at) for one in assessments}
     groups = by_service(assessments)
     worst = {service: tightest(group) for service, group in groups.items()}
+    newest = max((one.statement.at for one in assessments), default=generated_at)
     lines = sorted(
         (
-            line_of(one, standings[id(one)], names[id(one)], sum(each.watched for each in groups[service]) - 1)
+            line_of(one, standings[id(one)], names[id(one)], sum(each.watched for each in groups[service]) - 1, newest)
             for service, one in worst.items()
         ),
         key=_urgency,
@@ -128,11 +132,11 @@ def fleet_report(
     ordered = sorted(assessments, key=lambda one: (rank[one.slo.service], one is not worst[one.slo.service]))
     given_scores = dict(zip((id(one) for one in assessments), scores or [None] * len(assessments), strict=True))
     given_stops = dict(zip((id(one) for one in assessments), stopped or [None] * len(assessments), strict=True))
-    newest = max((one.statement.at for one in assessments), default=generated_at)
     parts: list[_Part] = []
     sparks: dict[str, str] = {}
     for number, one in enumerate(ordered):
-        folded = number >= OPEN_SECTIONS
+        fine = standing_word(standings[id(one)], one.statement.at)[1] == "ok"
+        folded = number >= (OPEN_ANYWAY if fine else OPEN_SECTIONS)
         section = section_of(
             one,
             standings[id(one)],
@@ -217,10 +221,10 @@ def svg_report(
     hint = f"{assessment.title} · budget left over time"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 {height}" width="1200" height="{height}" '
-        f'role="img" aria-label="{escape(picture.finding if picture else sentence)}"><style>{_flat_style()}</style>'
+        f'role="img" aria-label="{safe(picture.finding if picture else sentence)}"><style>{_flat_style()}</style>'
         f'<rect class="paper" width="1200" height="{height}" rx="10"/>'
-        f'<text class="headline" x="24" y="34">{escape(sentence)}</text>'
-        f'<text class="ax" x="24" y="54">{escape(hint)}</text>{body}</svg>\n'
+        f'<text class="headline" x="24" y="34">{safe(sentence)}</text>'
+        f'<text class="ax" x="24" y="54">{safe(hint)}</text>{body}</svg>\n'
     )
 
 
@@ -321,9 +325,10 @@ def _block(decision: Decision, specs: str) -> _Block:
     return _Block(decision, word, tones[word], lines[0][8:], rows, command)
 
 
-def _weight(decision: Decision) -> int:
-    """Stops first, then what waits, then exceptions, then goes."""
-    return {Verdict.STOP: 0, Verdict.WAIT: 1, Verdict.GO: 2 + (not decision.exempt)}[decision.verdict]
+def _weight(decision: Decision) -> tuple[int, bool]:
+    """Stops first, then what waits, then exceptions, then goes, the guarded ones before the others."""
+    rank = {Verdict.STOP: 0, Verdict.WAIT: 1, Verdict.GO: 2 + (not decision.exempt)}[decision.verdict]
+    return rank, decision.ship is ShipHow.STANDARD
 
 
 def _shipped(deployments: Sequence[Deployment], stopped: Refused | None) -> list[tuple[Deployment, bool]]:

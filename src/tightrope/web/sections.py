@@ -12,7 +12,7 @@ from tightrope.alerting.alerts import AlertMemory
 from tightrope.backtest.labels import Deployment
 from tightrope.backtest.score import Score
 from tightrope.base.units import duration_text, percent_text, span_text, time_text
-from tightrope.budget.burn import burn_rate
+from tightrope.budget.burn import Burn, burn_rate
 from tightrope.budget.words import (
     Standing,
     amount_text,
@@ -50,11 +50,12 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """One alert condition: its rule in words, how it stands (word and tone), and how often it was out."""
+    """One alert condition: its rule and present burn in words, how it stands (word, tone), and how often it was out."""
 
     name: str
     severity: str
     rule: str
+    burn: str
     word: str
     tone: str
     fired: int
@@ -219,13 +220,12 @@ def section_of(
     )
 
 
-def line_of(one: Assessment, standing: Standing, anchor: str, others: int) -> Line:
-    """Set one row of the fleet's table; *others* objectives of the service are not shown in it."""
+def line_of(one: Assessment, standing: Standing, anchor: str, others: int, seen_from: int) -> Line:
+    """Set one row of the fleet's table, told at *seen_from*; *others* objectives of the service are not shown in it."""
     now, remaining = one.statement.at, one.budget.remaining_ratio
     word, letter = standing_word(standing, now)
     rates = {burn.lookback_s: None if burn.no_traffic else burn.rate for burn in one.statement.burns}
     hour, six = rates.get(3600), rates.get(6 * 3600)
-    silent = standing.stale and standing.age_s is not None
     share = "No data" if remaining is None or standing.stale else percent_text(remaining)
     amount = (
         amount_text(one.budget.allowed - one.budget.consumed, one.statement.unit_s) if remaining is not None else ""
@@ -233,8 +233,10 @@ def line_of(one: Assessment, standing: Standing, anchor: str, others: int) -> Li
     if standing.stale:
         amount = "" if remaining is None else f"was {percent_text(remaining)}"
     outlook = sentence_case(outlook_text(standing.coming, standing.coming_at, now))
-    if silent:
-        outlook = f"Silent for {span_text(standing.age_s or 0)}"
+    if standing.stale:
+        outlook = "Never measured" if standing.age_s is None else f"Silent for {span_text(standing.age_s)}"
+    elif remaining is None:
+        outlook = "No traffic in the window"
     more = f" · {others} more" if others else ""
     return Line(
         anchor=anchor,
@@ -252,7 +254,7 @@ def line_of(one: Assessment, standing: Standing, anchor: str, others: int) -> Li
         burning=not standing.stale and any(rate is not None and rate > 1 for rate in (hour, six)),
         burn_words="" if standing.stale else burn_meaning(six, _window_s(one)),
         outlook=outlook,
-        as_of=moment_text(now, now),
+        as_of=moment_text(now, seen_from),
         remaining=None if standing.remaining is None else float(standing.remaining),
     )
 
@@ -373,17 +375,23 @@ def _alert_rows(one: Assessment, standing: Standing) -> Iterable[AlertRow]:
     memories = one.history.memory.alerts
     for number, condition in enumerate(one.plan.conditions):
         memory = memories[number] if number < len(memories) else AlertMemory()
-        word, tone = _alert_word(one, condition, memory, standing)
+        rates = [
+            burn_rate(one.units, one.plan.target, one.statement.at, lookback) for lookback in condition.lookbacks_s
+        ]
+        word, tone = _alert_word(condition, memory, rates, standing)
         out = [each for each in one.history.episodes if each.condition == condition.name]
         lasted = sum((one.statement.at if each.end is None else each.end) - each.start for each in out)
         yield AlertRow(
-            condition.name,
-            condition.severity,
-            _rule(condition),
-            word,
-            tone,
-            len(out),
-            span_text(lasted) if out else "–",
+            name=condition.name,
+            severity=condition.severity,
+            rule=_rule(condition),
+            burn="–"
+            if standing.stale
+            else " and ".join(burn_text(None if each.no_traffic else each.rate) for each in rates),
+            word=word,
+            tone=tone,
+            fired=len(out),
+            out=span_text(lasted) if out else "–",
         )
 
 
@@ -395,7 +403,9 @@ def _rule(condition: Condition) -> str:
     return f"{float(condition.threshold):.4g}× over {lookbacks}{sure}"
 
 
-def _alert_word(one: Assessment, condition: Condition, memory: AlertMemory, standing: Standing) -> tuple[str, str]:
+def _alert_word(
+    condition: Condition, memory: AlertMemory, rates: Sequence[Burn], standing: Standing
+) -> tuple[str, str]:
     """Firing, rising (the short lookback is over), recovering (only the long one is), quiet; held while stale."""
     if standing.stale:
         return ("Firing, held", "bad") if memory.firing else ("Held", "none")
@@ -403,12 +413,7 @@ def _alert_word(one: Assessment, condition: Condition, memory: AlertMemory, stan
         return "Firing", "bad"
     if condition.kind is ConditionKind.CONSUMED:
         return "Quiet", "good"
-    over = [
-        compare(
-            burn_rate(one.units, one.plan.target, one.statement.at, lookback).rate, condition.op, condition.threshold
-        )
-        for lookback in condition.lookbacks_s
-    ]
+    over = [compare(one.rate, condition.op, condition.threshold) for one in rates]
     if len(over) > 1 and over[0] and not over[-1]:
         return "Recovering", "warn"
     return ("Rising", "warn") if over[-1] else ("Quiet", "good")
@@ -433,12 +438,13 @@ def _stays(one: Assessment) -> tuple[tuple[str, str, str], ...]:
 
 def _facts(one: Assessment) -> tuple[tuple[str, str], ...]:
     statement, quality, now = one.statement, one.quality, one.statement.at
-    facts = [("Covered", f"{percent_text(statement.coverage, 2)} of the window's slices")]
+    facts = [("As of", time_text(now)), ("Covered", f"{percent_text(statement.coverage, 2)} of the window's slices")]
     if statement.interval is not None and statement.coverage < 1:
         low, high = (percent_text(bound) for bound in statement.interval)
         facts.append(("If gaps were all good or all bad", f"{low} to {high} of the budget spent"))
     facts.append(("Gaps count as", "nothing (ignored)" if one.slo.gaps.value == "ignore" else one.slo.gaps.value))
-    facts.append(("Stale for", span_text(one.history.stale_s) if one.history.stale_s else "never"))
+    if one.history.evaluated is not None:
+        facts.append(("Stale for", span_text(one.history.stale_s) if one.history.stale_s else "never"))
     if one.units.excluded is not None and one.units.excluded.any():
         facts.append(("Excluded", span_text(int(one.units.excluded.sum()) * one.units.step_s)))
     if statement.last_covered is not None:

@@ -1,0 +1,1 @@
+"""The oracle: docs/maths.md read a second time, naively and exactly, to hold the engine against."""
