@@ -10,8 +10,8 @@ from queue import SimpleQueue
 
 from tightrope.engine.plan import Incident, Plan
 from tightrope.engine.record import Workspace
-from tightrope.engine.scan import Ask, Peak, scan
-from tightrope.engine.step import Memory, Outcome, Scanner, Transition, advance
+from tightrope.engine.scan import Ask, Peak, Scanner, scan
+from tightrope.engine.step import Memory, Outcome, Transition, advance
 from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Slices
 
