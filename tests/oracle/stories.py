@@ -10,14 +10,13 @@ import pytest
 from tests.oracle.bridge import incidents_of, plan_of, slices_of
 from tests.oracle.reference import Moment, Promise, evaluate
 from tightrope.engine.replay import replay
-from tightrope.engine.scan import scan
-from tightrope.engine.step import Scan
+from tightrope.engine.scan import Scanner, scan
 
 SCANNERS = ("numpy", "compiled")
 
 
 @cache
-def scanner_of(name: str) -> Scan:
+def scanner_of(name: str) -> Scanner:
     """NumPy's scan or the compiled one; a test that wants the latter is skipped where numba is absent."""
     if name == "numpy":
         return scan
@@ -46,7 +45,7 @@ def moves(moments: Sequence[Moment], first: str) -> list[tuple[int, str, str]]:
     return [(m.at, before, m.state) for before, m in zip(befores, moments, strict=False) if before != m.state]
 
 
-def assert_same_story(promise: Promise, scanner: Scan) -> list[Moment]:
+def assert_same_story(promise: Promise, scanner: Scanner) -> list[Moment]:
     """Replay a promise of one member, and hold every alert, state and stale moment against the oracle's."""
     (member,) = promise.members
     moments = evaluate(promise)

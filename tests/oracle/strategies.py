@@ -231,7 +231,7 @@ def promises(draw: st.DrawFn, *, run: int = 12, reach: int = 40) -> Promise:
         window=draw(windows(step_s, reach)),
         basis=basis,
         gaps=gaps,
-        stale_after=draw(st.integers(1, 12)),
+        stale_after=draw(st.one_of(st.integers(1, 3), st.integers(1, 12))),
         conditions=tuple(draw(conditions(name, step_s, few=few, most=reach)) for name in names),
         policy=draw(policies(step_s, basis)),
         incidents=draw(incidents(record)),

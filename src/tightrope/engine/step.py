@@ -14,6 +14,7 @@ import numpy as np
 
 from tightrope.alerting import alerts
 from tightrope.alerting.alerts import AlertEvent, AlertMemory
+from tightrope.base.units import duration_text
 from tightrope.engine.plan import Check, Every, Firing, Incident, Never, Plan, Some
 from tightrope.engine.record import Record, Workspace, record_of
 from tightrope.engine.scan import Ask, Peak, Scanned, Scanner, scan, window_bounds
@@ -21,7 +22,7 @@ from tightrope.policy import states
 from tightrope.policy.states import Holding, Measured, PolicyMemory
 from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Slices
-from tightrope.specs.model import Basis
+from tightrope.specs.model import Basis, BurnRateIs, Predicate, leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,46 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What the policy saw at an evaluation, as whole numbers; made into words when somebody asks.
+
+    ``left`` and ``whole`` are in proportion: remaining = left / whole, unknown where *whole* is 0. ``burns`` holds a
+    lookback (seconds) with spent and allowed units in proportion: burn = spent / allowed.
+    """
+
+    left: int
+    whole: int
+    burns: tuple[tuple[int, int, int], ...]
+    incidents: tuple[str, ...]
+    firing: tuple[str, ...]
+
+    def measured(self) -> Measured:
+        """The same as exact ratios."""
+        burns = {
+            lookback: Fraction(spent, allowed) if allowed else Fraction(0) for lookback, spent, allowed in self.burns
+        }
+        remaining = Fraction(self.left, self.whole) if self.whole else None
+        return Measured(remaining, burns.get, self.incidents, self.firing)
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
-    """The policy state changed at an evaluation, and why."""
+    """The policy state changed at an evaluation, by a rule that had held for ``held_s``, on what was seen."""
 
     at: int
     before: str
     after: str
-    reason: str
+    rule: Predicate | None
+    held_s: int
+    seen: Seen
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        if self.rule is None:
+            return ""
+        reason = states.because(self.rule, self.seen.measured())
+        return f"{reason}, for {duration_text(self.held_s)}" if self.held_s else reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,37 +295,36 @@ def _transition(
     plan: Plan, record: Record, move: states.Move, incidents: Sequence[Incident], firing: frozenset[str]
 ) -> Transition:
     before, after = plan.policy.states[move.before], plan.policy.states[move.after]
-    rule = after.enter if move.after > move.before else before.exit
-    index = (move.at - record.units.start) // plan.step_s - 1
-    measured = measured_at(plan, record, index, incidents, tuple(sorted(firing)))
-    reason = states.because(rule, measured) if rule is not None else ""
-    held = after.enter_for_s if move.after > move.before else before.exit_for_s
-    if held:
-        from tightrope.base.units import duration_text
-
-        reason = f"{reason}, for {duration_text(held)}"
-    return Transition(move.at, before.name, after.name, reason)
+    up = move.after > move.before
+    rule, held_s = (after.enter, after.enter_for_s) if up else (before.exit, before.exit_for_s)
+    return Transition(
+        move.at, before.name, after.name, rule, held_s, _seen(plan, record, move.at, rule, incidents, firing)
+    )
 
 
-def measured_at(
-    plan: Plan, record: Record, index: int, incidents: Sequence[Incident] = (), firing: tuple[str, ...] = ()
-) -> Measured:
-    """What the policy saw at the end of slice *index*, exact, for words."""
-    at = record.units.start + (index + 1) * plan.step_s
+def _seen(
+    plan: Plan,
+    record: Record,
+    at: int,
+    rule: Predicate | None,
+    incidents: Sequence[Incident],
+    firing: frozenset[str],
+) -> Seen:
+    """What the policy saw at the evaluation *at*, as far as *rule* looks at it."""
     share = 1 - plan.target
+    index = (at - record.units.start) // plan.step_s - 1
     low, full, elapsed = window_bounds(plan, record, index)
     projected, measured = (full, elapsed) if plan.basis is Basis.PROJECTED and elapsed else (1, 1)
-    total = record.counts("total", low, index + 1) * projected * share.numerator
+    whole = record.counts("total", low, index + 1) * projected * share.numerator
     bad = record.counts("scoped", low, index + 1) * measured * share.denominator
-
-    def burn(lookback_s: int) -> Fraction:
-        start = index + 1 - lookback_s // plan.step_s
-        units = record.counts("total", start, index + 1) * share.numerator
-        spent = record.counts("scoped", start, index + 1) * share.denominator
-        return Fraction(spent, units) if units else Fraction(0)
-
+    burns = []
+    for leaf in leaves(rule) if rule is not None else ():
+        if isinstance(leaf, BurnRateIs):
+            start = index + 1 - leaf.lookback_s // plan.step_s
+            spent = record.counts("scoped", start, index + 1) * share.denominator
+            burns.append((leaf.lookback_s, spent, record.counts("total", start, index + 1) * share.numerator))
     open_now = tuple(one.severity for one in incidents if one.start <= at < one.end)
-    return Measured(Fraction(total - bad, total) if total else None, burn, open_now, firing)
+    return Seen(whole - bad, whole, tuple(burns), open_now, tuple(sorted(firing)))
 
 
 def evaluated_slices(scanned: Scanned) -> np.ndarray:
