@@ -285,8 +285,8 @@ def _significant(term: Significance, at: _Points, among: Mask | None) -> Mask:
     low = high - term.lookback_s // plan.step_s
     bads, totals = ((sums[high] - sums[low]).tolist() for sums in (record.bad, record.total))
     for place, bad, total in zip(chosen.tolist(), bads, totals, strict=True):
-        # at least B of N, in whole units: B is rounded up, N down
-        counts = -(-int(bad) // plan.scale), int(total) // plan.scale
+        # at least B of N, in whole units: both rounded up
+        counts = -(-int(bad) // plan.scale), -(-int(total) // plan.scale)
         held[place] = is_significant(*counts, term.ratio, term.confidence)
     return held
 
@@ -315,28 +315,32 @@ def _asked(term: Asked, at: _Points, among: Mask | None) -> Mask:
 
 
 def facts_at(plan: Plan, record: Record, index: int, incidents: Sequence[Incident]) -> dict[str, object]:
-    """What a CEL expression may look at for one slice: remaining, consumed, burn, coverage, incidents; floats."""
+    """What a CEL expression may look at for one slice: remaining, consumed, burn, coverage, incidents.
+
+    Floats; None for what is not known, and an expression that asks for it does not hold.
+    """
     at = record.units.start + (index + 1) * plan.step_s
     share = 1 - plan.target
     low, full, elapsed = window_bounds(plan, record, index)
     total = record.counts("total", low, index + 1)
     bad = record.counts("scoped", low, index + 1)
     projected = Fraction(total) * (full if plan.basis.value == "projected" else elapsed) / max(1, elapsed)
-    consumed = float(bad / (share * projected)) if projected else 0.0
+    consumed = float(bad / (share * projected)) if projected else None
     burns: dict[str, float] = {}
     for lookback in plan.lookbacks_s:
         steps = lookback // plan.step_s
         units = record.counts("total", index + 1 - steps, index + 1)
         spent = record.counts("scoped", index + 1 - steps, index + 1)
         burns[duration_text(lookback)] = float(Fraction(spent, units) / share) if units else 0.0
-    missing = 0 if record.missing is None else record.counts("missing", max(0, low), index + 1)
+    seen = slice(max(0, low, record.first), index + 1)
+    excluded = 0 if record.units.excluded is None else int(record.units.excluded[seen].sum())
+    slots = index + 1 - low - excluded
     open_now = [one.severity for one in incidents if one.start <= at < one.end]
     return {
-        "remaining": 1 - consumed,
+        "remaining": None if consumed is None else 1 - consumed,
         "consumed": consumed,
-        "known": bool(projected),
         "burn": burns,
-        "coverage": (elapsed - missing) / max(1, index + 1 - low),
+        "coverage": int(record.units.covered[seen].sum()) / slots if slots > 0 else 0.0,
         "incidents": open_now,
     }
 
