@@ -35,11 +35,11 @@ check: $(STAMP) ## style, types, import rules, dependencies
 fast: $(STAMP) ## the tests that need nothing but this machine (pytest options in ARGS)
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" $(ARGS)
 
-live: $(STAMP) servers ## the tests against a real Prometheus
-	@$(SERVERS) $(BIN)/pytest -m live tests/live $(ARGS)
+live: $(STAMP) servers ## the tests against a real Prometheus and a real PostgreSQL
+	@$(SERVERS) $(BIN)/pytest -m live tests/live tests/state $(ARGS)
 
 servers:
-	@tools/servers.sh prometheus
+	@tools/servers.sh prometheus postgresql
 
 bench: $(STAMP) ## how fast, how large, beside its peers in the same run; figures, no thresholds
 	@tools/servers.sh prometheus victoria-metrics

@@ -20,6 +20,7 @@ _LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _ENVIRONMENT = (
     ("NO_COLOR", "Not empty: plain text, as with `--no-color`."),
+    ("TIGHTROPE_DATA", "Where decisions are recorded, for commands that take `--data`; that option goes first."),
     ("TIGHTROPE_DEBUG", "Not empty: a bug ends in its traceback, for a report; known errors never do."),
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tightrope.base import clock
-from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, UsageError
+from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, TightropeError, UsageError
 from tightrope.specs.model import (
     ErrorBudgetPolicy,
     Expression,
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from tightrope.backtest.scenario import Result
     from tightrope.engine.plan import Incident
     from tightrope.loop.assess import Assessment
-    from tightrope.policy.decision import Decision, GateRequest
+    from tightrope.policy.decision import Decision, GateFacts, GateRequest
     from tightrope.telemetry.reading import Reading
 
 Tell = Callable[[str, int, int | None], None]
 LIVE_SOURCES = frozenset({"prometheus"})
-_READ_AHEAD = 2
-"""A live source is read over so many windows: one to judge, one before it to know the state it was in."""
 
 
 def load_specs(paths: Sequence[str]) -> Specs:
@@ -120,13 +118,16 @@ def choose(specs: Specs, names: Sequence[str]) -> tuple[Slo, ...]:
     """
     if not names:
         return specs.slos
-    chosen: list[Slo] = []
+    meant: dict[str, list[Slo]] = {}
+    for slo in specs.slos:
+        for name in {slo.service, slo.name}:
+            meant.setdefault(name, []).append(slo)
+    chosen: dict[str, Slo] = {}
     for name in names:
-        found = [slo for slo in specs.slos if name in (slo.service, slo.name)]
-        if not found:
+        if name not in meant:
             raise NotFoundError(f"there is no service or SLO named {name!r}", remedy=_near(name, specs))
-        chosen += [slo for slo in found if slo not in chosen]
-    return tuple(chosen)
+        chosen |= {slo.name: slo for slo in meant[name]}
+    return tuple(chosen.values())
 
 
 def assess_specs(
@@ -149,11 +150,11 @@ def assess_specs(
         tell: Hears how far the reading is.
     """
     found: list[Assessment] = []
-    live = tuple(slo for slo in slos if is_live(slo))
-    for group, instant in (
-        (tuple(slo for slo in slos if slo not in live), at),
-        (live, clock.now() if at is None else at),
-    ):
+    recorded: list[Slo] = []
+    live: list[Slo] = []
+    for slo in slos:
+        (live if is_live(slo) else recorded).append(slo)
+    for group, instant in ((recorded, at), (live, clock.now() if at is None else at)):
         if group:
             found += _assess(specs, group, instant, since, incidents, strict, tell)
     order = {slo.name: number for number, slo in enumerate(slos)}
@@ -162,19 +163,48 @@ def assess_specs(
 
 def decide_gate(
     specs: Specs, request: GateRequest, *, incidents: Sequence[Incident] = (), strict: bool = False
-) -> tuple[Decision, list[Assessment]]:
-    """Answer whether a change may go out at ``request.asked_at``, nothing later visible.
+) -> tuple[Decision, GateFacts]:
+    """Answer whether a change may go out at ``request.asked_at``, nothing later visible; and what that rests on.
+
+    Telemetry that can't be read stops no rollback, and no kind that the policy lets pass without data: for them it is a
+    fact to decide on.
 
     Raises:
         NotFoundError: No SLO and no Service document names the service.
+        TightropeError: Telemetry can't be read, and the kind of change may not go without it.
     """
-    from tightrope.loop.gatekeeper import ask_gate
+    from tightrope.loop.gatekeeper import gather, gather_unread
+    from tightrope.policy.gate import decide
+    from tightrope.specs.model import ChangeKind
 
     slos = specs.of_service(request.service)
     if not slos and request.service not in specs.services:
         raise NotFoundError(f"there is no service named {request.service!r}", remedy=_near(request.service, specs))
-    assessments = assess_specs(specs, slos, at=request.asked_at, incidents=incidents, strict=strict)
-    return ask_gate(specs, request, assessments), assessments
+    try:
+        assessments = assess_specs(specs, slos, at=request.asked_at, incidents=incidents, strict=strict)
+    except TightropeError as error:
+        facts = gather_unread(specs, request, error.message, incidents)
+        if request.kind is not ChangeKind.ROLLBACK and request.kind not in facts.policy.unknown.passes:
+            raise
+    else:
+        facts = gather(specs, request, assessments)
+    return decide(request, facts), facts
+
+
+def decide_on(
+    specs: Specs,
+    request: GateRequest,
+    assessments: Sequence[Assessment],
+    *,
+    incidents: Sequence[Incident] = (),
+    strict: bool = False,
+) -> Decision:
+    """Answer as `decide_gate`, from assessments of the service at hand; read anew only if they are not as of then."""
+    from tightrope.loop.gatekeeper import ask_gate
+
+    if all(0 <= request.asked_at - one.statement.at < one.units.step_s for one in assessments):
+        return ask_gate(specs, request, assessments)
+    return decide_gate(specs, request, incidents=incidents, strict=strict)[0]
 
 
 def examples_folder() -> Path:
@@ -216,21 +246,20 @@ def now() -> int:
 
 def _assess(
     specs: Specs,
-    slos: tuple[Slo, ...],
+    slos: Sequence[Slo],
     at: int | None,
     since: int | None,
     incidents: Sequence[Incident],
     strict: bool,
     tell: Tell | None,
 ) -> list[Assessment]:
-    from tightrope.loop.assess import assess
+    from tightrope.loop.assess import assess, reach_s
     from tightrope.telemetry.plan import Request
     from tightrope.telemetry.usecases import read_many
 
     begin = None
     if at is not None and any(is_live(slo) for slo in slos):
-        longest = max(slo.window.duration.seconds for slo in slos)
-        begin = (at if since is None else since) - _READ_AHEAD * longest
+        begin = (at if since is None else since) - max(reach_s(specs, slo) for slo in slos)
 
     def read(wanted: Sequence[tuple[Slo, Objective]]) -> Sequence[Reading]:
         requests = [Request(slo, objective) for slo, objective in wanted]
@@ -244,6 +273,7 @@ def _assess(
         since=since,
         incidents=incidents,
         exclusions_known_at=at,
+        begun_at=begin,
     )
 
 

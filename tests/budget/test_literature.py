@@ -24,7 +24,6 @@ from tests.oracle.literature import (
 )
 from tests.oracle.reference import Record, Row, apply_method, budget
 from tests.oracle.reference import period as naive_period
-from tightrope.alerting.conditions import error_ratio_needed
 from tightrope.base.units import HOUR_S, Duration
 from tightrope.budget.statement import state_of
 from tightrope.budget.windows import period
@@ -134,8 +133,12 @@ def test_a_tier_cannot_fire_where_its_factor_exceeds_the_whole() -> None:
     for name, target in told.items():
         limit = 1 - 1 / TIERS[name].threshold
         assert abs(limit - target) < Fraction(1, 10_000)
-        assert error_ratio_needed(TIERS[name], limit) == 1
-        assert error_ratio_needed(TIERS[name], limit - Fraction(1, 10**9)) > 1
+        for below, fires in ((Fraction(0), True), (Fraction(1, 10**9), False)):
+            plan = compile_plan(
+                step_s=300, target=limit - below, window=MONTH, conditions=(TIERS[name],), policy=DEFAULT_POLICY
+            )
+            all_bad = slices_of(Record(0, 300, (Row(1, 1),) * 12))
+            assert bool(replay(plan, all_bad).episodes) is fires
 
 
 def test_a_burn_rate_just_at_its_factor_fires_every_time() -> None:

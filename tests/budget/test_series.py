@@ -11,14 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tightrope.base.units import Duration
-from tightrope.budget.series import burn_series, remaining_series, silent_stretches
+from tightrope.budget.series import fewer, ledger, silent_stretches
 from tightrope.budget.statement import state_of
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import Basis, CalendarWindow, RollingWindow, Window
 
 STEP = 600
 DAY = CalendarWindow(Duration(1, "d"), datetime(2026, 3, 1, tzinfo=UTC).replace(tzinfo=None), "Europe/Zurich")
-WINDOWS: list[Window] = [RollingWindow(Duration(6, "h")), DAY, RollingWindow(Duration(45, "m"))]
+WINDOWS: list[Window] = [
+    RollingWindow(Duration(6, "h")),
+    DAY,
+    RollingWindow(Duration(45, "m")),
+    RollingWindow(Duration(5, "m")),
+]
+WEIGHTS = st.sampled_from([Fraction(1), Fraction(2), Fraction(1, 3)])
 
 
 @st.composite
@@ -33,13 +39,15 @@ def records(draw: st.DrawFn) -> Slices:
 
 
 @settings(max_examples=60)
-@given(records(), st.sampled_from(WINDOWS), st.sampled_from(list(Basis)))
-def test_a_series_says_what_a_statement_says_at_every_evaluation(units: Slices, window: Window, basis: Basis) -> None:
+@given(records(), st.sampled_from(WINDOWS), st.sampled_from(list(Basis)), WEIGHTS)
+def test_a_series_says_what_a_statement_says_at_every_evaluation(
+    units: Slices, window: Window, basis: Basis, weight: Fraction
+) -> None:
     target = Fraction(9, 10)
-    series = remaining_series(units, target, window, basis, None, 10_000)
+    series = ledger(units, target, window, basis, weight=weight).remaining()
     assert len(series.times) == (len(units) - int(np.argmax(units.covered)) if units.covered.any() else 0)
     for at, value, known in zip(*(column.tolist() for column in series), strict=True):
-        told = state_of(units, target, window, at).budget(basis).remaining_ratio
+        told = state_of(units, target, window, at, weight=weight).budget(basis).remaining_ratio
         assert known == (told is not None)
         if told is not None:
             assert value == pytest.approx(float(told), abs=1e-9)
@@ -49,8 +57,8 @@ def test_a_series_says_what_a_statement_says_at_every_evaluation(units: Slices, 
 @given(records(), st.integers(2, 40))
 def test_thinning_keeps_the_worst_dip_and_the_last_word(units: Slices, points: int) -> None:
     window = WINDOWS[0]
-    whole = remaining_series(units, Fraction(9, 10), window, Basis.PROJECTED, None, 10_000)
-    few = remaining_series(units, Fraction(9, 10), window, Basis.PROJECTED, None, points)
+    whole = ledger(units, Fraction(9, 10), window, Basis.PROJECTED).remaining()
+    few = fewer(whole, points)
     assert len(few.times) <= max(points, 2)
     assert few.times.tolist() == sorted(set(few.times.tolist()) | set(few.times[-1:].tolist()))
     assert few.times[-1:].tolist() == whole.times[-1:].tolist()
@@ -59,11 +67,12 @@ def test_thinning_keeps_the_worst_dip_and_the_last_word(units: Slices, points: i
 
 
 @settings(max_examples=30)
-@given(records())
-def test_burn_rates_over_time_are_those_of_statements(units: Slices) -> None:
-    series = burn_series(units, Fraction(9, 10), 3600, 10_000)
+@given(records(), st.sampled_from((300, 600, 3600)), WEIGHTS)
+def test_burn_rates_over_time_are_those_of_statements(units: Slices, lookback_s: int, weight: Fraction) -> None:
+    target, window = Fraction(9, 10), WINDOWS[0]
+    series = ledger(units, target, window, Basis.OBSERVED, weight=weight).burn(lookback_s)
     for at, value, known in zip(*(column.tolist() for column in series), strict=True):
-        burn = state_of(units, Fraction(9, 10), WINDOWS[0], at, lookbacks_s=(3600,)).burns[0]
+        burn = state_of(units, target, window, at, lookbacks_s=(lookback_s,), weight=weight).burns[0]
         assert known == (not burn.no_traffic)
         assert value == pytest.approx(float(burn.rate), abs=1e-9)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.world import MINUTES, SPECS, START, answer, error_of, run, write_world
+from tightrope.base.errors import SpecsInvalidError
 from tightrope.base.units import time_text
 
 END = START + 60 * MINUTES
@@ -297,6 +298,106 @@ def test_a_prometheus_out_of_reach_is_exit_5_for_the_gate_and_2_elsewhere(tmp_pa
     assert allowed.exit_code == 0
     assert "warning" in allowed.stderr
     assert error_of(run("status", "-f", specs)).exit_code == 2
+    rollback = run("gate", "search", "-f", specs, "--kind", "rollback")
+    assert rollback.exit_code == 0
+    assert "can't be read" in rollback.stdout
+
+
+def test_an_instant_in_milliseconds_or_in_another_age_is_refused_in_words(tmp_path: Path) -> None:
+    specs = write_world(tmp_path)
+    for command in (["status"], ["gate", "checkout"], ["explain", "checkout"]):
+        result = run(*command, "-f", specs, "--at", END * 1000)
+        assert result.exit_code == 2
+        assert f"it looks like milliseconds; write 2026-03-31T00:00:00Z or {END}" in result.stderr
+        assert "not between 1970 and 2200" in run(*command, "-f", specs, "--at", "2999-01-01").stderr
+        assert "after the end of the data" in error_of(run(*command, "-f", specs, "--at", "2199-01-01")).message
+    assert run("status", "-f", specs, "--at", "2030-01-01").exit_code == 0
+
+
+DIVIDED = (
+    SPECS
+    + """---
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: checkout-latency, annotations: {tightrope.dev/policy: own}}
+spec:
+  service: checkout
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 28d, isRolling: true}]
+  objectives: [{target: 0.99}]
+  indicator:
+    metadata: {name: checkout-fast}
+    spec:
+      ratioMetric:
+        counter: false
+        good:  {metricSource: {metricSourceRef: shop-log, spec: {column: good, where: {service: checkout}}}}
+        total: {metricSource: {metricSourceRef: shop-log, spec: {column: total, where: {service: checkout}}}}
+---
+apiVersion: tightrope.dev/v1
+kind: ErrorBudgetPolicy
+metadata: {name: own}
+spec:
+  services: [SERVICE]
+  states:
+    - {name: open, flow: feature, allows: all}
+    - {name: shut, flow: stability, allows: [security], enter: {remaining: "<= 0%"}, exit: {remaining: ">= 10%"}}
+"""
+)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_service_whose_slos_follow_different_policies_is_refused(tmp_path: Path, around: bool) -> None:
+    text = DIVIDED.replace("SERVICE", "search")
+    documents = text.split("---\n")
+    specs = write_world(tmp_path, specs="---\n".join(reversed(documents) if around else documents))
+    error = error_of(run("gate", "checkout", "-f", specs, "--at", END))
+    assert isinstance(error, SpecsInvalidError)
+    (finding,) = [one for one in error.findings if one.severity == "error"]
+    assert finding.code == "TR042"
+    assert f"{specs}:" in finding.message
+    assert {"own", "default"} <= set(finding.message.replace(",", " ").split())
+    assert finding.place.line != int(finding.message.partition(f"{specs}:")[2].partition(":")[0])
+
+
+def test_slos_of_a_service_may_come_to_one_policy_by_different_ways(tmp_path: Path) -> None:
+    specs = write_world(tmp_path, specs=DIVIDED.replace("SERVICE", "checkout"))
+    assert answer("gate", "checkout", "-f", specs, "--at", END)["policy"] == "own"
+
+
+def test_explain_speaks_of_one_slo_and_decides_on_all_of_the_service(tmp_path: Path) -> None:
+    specs = write_world(tmp_path, {20_000: (60, 100)}, DIVIDED.replace("SERVICE", "checkout"))
+    at = START + 60 * 20_100
+    document = answer("explain", "checkout-latency", "-f", specs, "--at", at)
+    assert [one["slo"] for one in document["objectives"]] == ["checkout-latency"]
+    assert document["decision"] == answer("gate", "checkout", "-f", specs, "--at", at)
+
+
+BROKEN = (
+    SPECS
+    + """---
+apiVersion: tightrope.dev/v1
+kind: ErrorBudgetPolicy
+metadata: {name: asking}
+spec:
+  states:
+    - {name: open, flow: feature, allows: all}
+    - name: shut
+      flow: stability
+      allows: [security, rollback]
+      enter: {any: [{remaining: "<= 0%"}, {cel: "burn['9h'] > 1.0"}]}
+      exit: {remaining: ">= 10%"}
+"""
+)
+
+
+def test_an_expression_that_fails_warns_wherever_the_state_is_told(tmp_path: Path) -> None:
+    specs = write_world(tmp_path, specs=BROKEN)
+    for command in (["status"], ["explain", "checkout"], ["gate", "checkout"], ["gate", "checkout", "--kind=rollback"]):
+        result = run(*command, "-f", specs, "--at", START + 2 * 86400)
+        assert result.exit_code == 0, result.exception
+        assert "counts as not holding" in result.output, command
+    document = answer("gate", "checkout", "-f", specs, "--at", START + 2 * 86400)
+    assert [one["outcome"] for one in document["reasons"] if one["rule"] == "state-certain"] == ["warn"]
 
 
 def test_the_program_ends_without_traceback_and_with_the_right_code(tmp_path: Path) -> None:

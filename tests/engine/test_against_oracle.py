@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.oracle import strategies
 from tests.oracle.bridge import incidents_of, plan_of, slices_of
-from tests.oracle.reference import Member, Promise, Record, Row, budget, burn, evaluate, tail
+from tests.oracle.reference import Member, Promise, Record, Row, budget, burn, burn_of, consumed_of, evaluate, tail
 from tests.oracle.reference import period as naive_period
 from tests.oracle.stories import SCANNERS, assert_same_story, scanner_of
 from tightrope.alerting.conditions import is_significant
@@ -39,22 +39,29 @@ def test_every_statement_is_the_oracles(promise: Promise, data: st.DataObject) -
             lookbacks_s=lookbacks_s,
             gaps=promise.gaps,
             stale_after=promise.stale_after,
+            weight=member.weight,
         )
         assert (statement.at, statement.stale) == (moment.at, moment.stale)
         for basis in Basis:
             told = statement.budget(basis)
             account = budget(record, member.target, promise.window, moment.at, basis)
-            assert (told.consumed_ratio, told.remaining_ratio) == (account.consumed, account.remaining)
+            weighted = consumed_of((member,), promise.window, moment.at, basis)
+            assert told.consumed_ratio == weighted
+            assert told.remaining_ratio == (None if weighted is None else 1 - weighted)
             if account.allowed is not None:
-                assert told.allowed == account.allowed / record.scale
+                assert told.allowed * member.weight == account.allowed / record.scale
             assert told.consumed == Fraction(account.bad, record.scale)
             assert statement.good == Fraction(account.valid - account.bad, record.scale)
             assert statement.total == Fraction(account.valid, record.scale)
             assert statement.coverage == account.coverage
-        projected = budget(record, member.target, promise.window, moment.at, Basis.PROJECTED)
-        assert statement.interval == (projected.interval if promise.gaps is Gaps.IGNORE else None)
+        interval = budget(record, member.target, promise.window, moment.at, Basis.PROJECTED).interval
+        if promise.gaps is not Gaps.IGNORE or interval is None:
+            assert statement.interval is None
+        else:
+            assert statement.interval == tuple(member.weight * share for share in interval)
         for lookback_s, told_burn in zip(lookbacks_s, statement.burns, strict=True):
-            assert (told_burn.rate, told_burn.no_traffic) == burn(record, member.target, lookback_s, moment.at)
+            rate, no_traffic = burn(record, member.target, lookback_s, moment.at)
+            assert (told_burn.rate, told_burn.no_traffic) == (member.weight * rate, no_traffic)
 
 
 @pytest.mark.parametrize("scanner", SCANNERS)
@@ -83,18 +90,18 @@ def test_any_number_of_conditions_tells_the_oracles_story(scanner: str, promise:
 
 
 @pytest.mark.parametrize("scanner", SCANNERS)
-@given(promise=strategies.promises())
-def test_peaks_are_the_oracles(scanner: str, promise: Promise) -> None:
+@given(promise=strategies.promises(), slices=st.sampled_from((1, 2, 6)))
+def test_peaks_are_the_oracles(scanner: str, promise: Promise, slices: int) -> None:
     (member,) = promise.members
-    lookback_s = 3 * member.record.step_s
+    lookback_s = max(1, slices * member.record.step_s // 2)
     moments = evaluate(promise)
     history = replay(plan_of(promise, (lookback_s,)), slices_of(member.record), scanner=scanner_of(scanner))
-    shares = [m.consumed / member.weight for m in moments if m.consumed is not None]
+    shares = [m.consumed for m in moments if m.consumed is not None]
     assert history.worst_consumed.value == pytest.approx(float(max(shares, default=0)), rel=1e-9)
-    rates = [burn(member.record, member.target, lookback_s, m.at)[0] for m in moments]
+    rates = [burn_of((member,), lookback_s, m.at) for m in moments]
     assert history.burns[0].value == pytest.approx(float(max(rates, default=0)), rel=1e-9)
     if history.burns[0].at is not None:
-        at_peak = burn(member.record, member.target, lookback_s, history.burns[0].at)[0]
+        at_peak = burn_of((member,), lookback_s, history.burns[0].at)
         assert float(at_peak) == pytest.approx(history.burns[0].value, rel=1e-9)
 
 

@@ -142,7 +142,7 @@ def worlds(draw: st.DrawFn, most: int = 1_500, *, odd: bool = True) -> World:
     policy = DEFAULT_POLICY
     if odd:
         first, caution, *others = policy.states
-        enter = AnyOf((RemainingIs(draw(st.sampled_from(Comparison)), draw(ratios)), Expression("whatever")))
+        enter = AnyOf((RemainingIs(draw(st.sampled_from(Comparison)), draw(ratios)), Expression("consumed > 0.5")))
         leave = AllOf((BurnRateIs(STEP_S * draw(steps), draw(st.sampled_from(Comparison)), draw(ratios)),))
         policy = replace(policy, states=(first, replace(caution, enter=enter, exit=leave), *others))
     plan = compile_plan(
@@ -187,7 +187,7 @@ class Naive:
         self.scoped = [0 if n in forgiven else count for n, count in enumerate(world.units.bad.tolist())]
 
     def sum(self, series: str, lookback_s: int) -> int:
-        low = self.window if lookback_s == WINDOW else max(0, self.index + 1 - lookback_s // STEP_S)
+        low = self.window if lookback_s == WINDOW else max(0, self.index + 1 - max(1, lookback_s // STEP_S))
         counts = self.scoped if series == "scoped" else getattr(self.world.units, series)[low : self.index + 1].tolist()
         return sum(counts[low : self.index + 1] if series == "scoped" else counts)
 

@@ -113,8 +113,8 @@ class Record:
         return Count(bad, valid, covered, excluded, len(self.rows[inside]))
 
     def last(self, length_s: int, at: int) -> Count:
-        """Add up the ``⌊length/step⌋`` slices that end at or before *at*."""
-        return self.count(at - length_s // self.step_s * self.step_s, at)
+        """Add up the ``⌊length/step⌋`` slices, at least one, that end at or before *at*."""
+        return self.count(at - max(1, length_s // self.step_s) * self.step_s, at)
 
 
 # --- from raw counts to units of the budget ----------------------------------------------------------------------
@@ -226,12 +226,12 @@ def budget(record: Record, target: Fraction, window: Window, at: int, basis: Bas
     """The account at *at*."""
     step = record.step_s
     if isinstance(window, CalendarWindow):
-        opens, closes = period(window, at)
+        opens, closes = period(window, at - step)
         first = ceil(Fraction(opens, step)) * step
-        full = max(0, closes // step - first // step)
-        so_far = max(0, at // step - first // step)
+        full = ceil(Fraction(closes, step)) - first // step
+        so_far = at // step - first // step
     else:
-        full = so_far = window.duration.seconds // step
+        full = so_far = max(1, window.duration.seconds // step)
         first = at - full * step
     held = record.count(first if record.history is None else max(first, record.history), at)
     bad, valid, elapsed = held.bad, held.valid, held.slices

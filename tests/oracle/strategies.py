@@ -129,12 +129,14 @@ def windows(draw: st.DrawFn, step_s: int, most: int = 40) -> Window:
         hour, minute = draw(st.sampled_from(((0, 0), (2, 30), (9, 0))))
         duration = Duration(draw(st.integers(1, 2)), draw(st.sampled_from(("d", "d", "w", "M", "Q", "Y"))))
         return CalendarWindow(duration, datetime(2025, month, day, hour, minute), draw(st.sampled_from(ZONES)))
-    return RollingWindow(Duration(draw(st.integers(step_s, most * step_s)), "s"))
+    return RollingWindow(Duration(draw(st.integers(1, most * step_s)), "s"))
 
 
 def lookbacks(step_s: int, most: int = 40) -> st.SearchStrategy[int]:
-    """A lookback of one slice to *most*, not always a whole number of them."""
-    return st.one_of(st.integers(1, most).map(lambda n: n * step_s), st.integers(step_s, most * step_s))
+    """A lookback of up to *most* slices, not always a whole number of them, sometimes of less than one."""
+    return st.one_of(
+        st.integers(1, most).map(lambda n: n * step_s), st.integers(step_s, most * step_s), st.integers(1, step_s)
+    )
 
 
 def waits(step_s: int) -> st.SearchStrategy[int]:

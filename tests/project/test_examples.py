@@ -16,8 +16,8 @@ from tests.conftest import ROOT
 from tightrope.app import assess_specs, examine_specs, load_specs
 from tightrope.backtest.labels import read_deployments, read_incidents
 from tightrope.base.units import parse_time
-from tightrope.loop.assess import Assessment, service_state
-from tightrope.loop.standing import by_service
+from tightrope.loop.assess import Assessment
+from tightrope.loop.standing import by_service, tightest
 from tightrope.policy.states import named
 from tightrope.specs.model import Flow, ShipHow
 
@@ -86,7 +86,7 @@ def test_the_cut_says_what_it_misses(tmp_path: Path) -> None:
 def test_at_the_end_of_the_data_there_is_a_service_in_each_flow(with_incidents: bool) -> None:
     flows = set()
     for group in by_service(_assessed(with_incidents)).values():
-        state = named(group[0].policy, service_state(group))
+        state = named(group[0].policy, tightest(group).history.final_state)
         flows.add((state.flow, state.ship))
     assert flows == {
         (Flow.FEATURE, ShipHow.STANDARD),
@@ -101,7 +101,7 @@ def test_the_services_stand_as_the_examples_readme_says() -> None:
         for state, names in zip(("stability", "caution", "feature"), cells.split("|"), strict=True):
             told |= {name: (state, parse_time(f"{day}T{hour}Z")) for name in names.replace(",", " ").split()}
     found = {
-        service: (service_state(group), group[0].statement.at)
+        service: (tightest(group).history.final_state, group[0].statement.at)
         for service, group in by_service(_assessed(False)).items()
     }
     assert told == found

@@ -65,9 +65,23 @@ def test_lookbacks_and_slices_shorter_than_the_resolution_are_warnings() -> None
     findings = found(with_tiers(noted), SOURCE, TIERS)
     assert [(finding.code, finding.path) for finding in findings] == [("TR036", "spec.tiers[0].budget")]
     sliced = swapped(noted, "Occurrences", "RatioTimeslices").replace("0.999", "0.999\n      timeSliceWindow: 5m")
+    findings = found(sliced, SOURCE)
+    assert ("TR036", "spec.objectives[0].timeSliceWindow") in [(finding.code, finding.path) for finding in findings]
+
+
+def test_alerts_and_states_that_look_back_less_than_a_slice_are_warnings() -> None:
+    sliced = swapped(SLO, "Occurrences", "Timeslices").replace(
+        "0.999", "0.999\n      timeSliceTarget: 0.9\n      timeSliceWindow: 10m"
+    )
     finding = only(sliced, SOURCE)
-    assert (finding.code, finding.path) == ("TR036", "spec.objectives[0].timeSliceWindow")
-    assert codes(sliced.replace("5m", "10m"), SOURCE) == []
+    assert (finding.code, finding.severity, finding.path) == ("TR036", "warning", "spec.alertPolicies")
+    assert "its default alerts would look back 5m, but there is one slice in 10m" in finding.message
+    assert finding.note == "one whole slice counts instead"
+    daily = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 1d}\n")
+    alerts, state = found(daily, SOURCE)
+    assert "its default alerts would look back 5m and 30m and 1h and 2h and 6h" in alerts.message
+    assert "state caution of policy default would look back 6h" in state.message
+    assert codes(with_tiers(sliced), SOURCE, TIERS.replace("long: 1h", "long: 2h")) == []
 
 
 def test_a_window_shorter_than_the_resolution_is_a_warning() -> None:

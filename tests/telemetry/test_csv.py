@@ -14,7 +14,7 @@ from tests.telemetry.builders import NOON, counts, csv_source, data_source, rati
 from tightrope.base.errors import DataError, NotFoundError, TightropeError, UsageError
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.sources.files import PIECE
-from tightrope.telemetry.usecases import read_many, read_slices
+from tightrope.telemetry.usecases import read_many
 
 THREE_MINUTES = """time,service,good,total
 2026-01-01T12:00:00Z,checkout,9,10
@@ -60,10 +60,10 @@ def test_silence_is_a_gap_between_samples_and_no_traffic_between_events(tmp_path
 
 
 def test_good_and_total_may_come_from_different_files(tmp_path: Path) -> None:
-    good = csv_source(tmp_path, "time,good\n1767268800,3\n")
-    (tmp_path / "total.csv").write_text("time,total\n1767268800,4\n1767268860,2\n")
+    good = csv_source(tmp_path, "time,good\n1767268800,3\n1767268920,1\n")
+    (tmp_path / "total.csv").write_text("time,total\n1767268800,4\n1767268860,2\n1767268920,1\n")
     total = data_source("csv", tmp_path, {"path": "total.csv", "timestamp": "time"})
-    assert counts(read(ratio(good, total_source=total))) == [(3, 4), (0, 2)]
+    assert counts(read(ratio(good, total_source=total))) == [(3, 4), (0, 2), (1, 1)]
 
 
 def test_equal_times_are_summed(tmp_path: Path) -> None:
@@ -131,7 +131,9 @@ def test_the_resolution_is_declared_by_the_slo_then_by_the_source_then_inferred(
     reading = read(ratio(csv_source(tmp_path, text)))
     assert reading.slices.step_s == 300
     assert reading.slices.covered.all()
-    assert reading.quality.notes == ("resolution 5m, taken from the spacing of the rows",)
+    assert reading.quality.notes == (
+        "resolution 5m, taken from the spacing of the rows; declare tightrope.dev/resolution to make it certain",
+    )
 
 
 def test_uneven_rows_keep_minutes(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_strict_refuses_bad_rows_and_names_them(tmp_path: Path) -> None:
     source = csv_source(tmp_path, "time,good,total\n1767268800,1,2\n1767268860,x,2\n")
     request = ratio(source)
     with pytest.raises(DataError, match=r"1 of 2 rows can't be used: shop\.csv:3 column 'good' is 'x'"):
-        read_slices(request.slo, request.objective, strict=True)
+        read(request, strict=True)
 
 
 def test_a_file_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
@@ -308,7 +310,11 @@ def test_a_filter_that_no_row_passes_says_what_there_is(tmp_path: Path) -> None:
         (b"PK\x03\x04zipped", DataError, "a zip archive"),
         (b"PAR1....", DataError, "a parquet file: set the type"),
         ("time,good,total\n1,1,1\n".encode("utf-16"), DataError, "UTF-16: save it as UTF-8"),
-        (gzip.compress(b"time,good,total\n" + b"1767268800,1,1\n" * 9000, mtime=0)[:60], DataError, "damaged or cut off"),
+        (
+            gzip.compress(b"time,good,total\n" + b"1767268800,1,1\n" * 9000, mtime=0)[:60],
+            DataError,
+            "damaged or cut off",
+        ),
         ("time,good,total\n1,1,1\n1767268800,1,1\n", DataError, "look for a wrong timestamp"),
         (f"time,good,total\n1,{2**61},{2**61}\n" * 3, DataError, "sum to more than"),
     ],

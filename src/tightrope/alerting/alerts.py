@@ -25,12 +25,16 @@ class AlertMemory:
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
-    """An alert fired or was resolved at an evaluation."""
+    """An alert fired or was resolved at an evaluation; *number* is the place of its condition among those watched.
+
+    Two conditions may share a name, each from an alert policy of its own; their places differ.
+    """
 
     at: int
     condition: str
     severity: str
     fired: bool
+    number: int
 
 
 def unfold(

@@ -11,17 +11,19 @@ from pathlib import Path
 from tightrope.base.errors import DataError, NotFoundError, UsageError
 from tightrope.base.units import parse_time
 from tightrope.engine.plan import Incident
+from tightrope.policy.change_kinds import kind_of_change
+from tightrope.specs.model import ChangeKind
 
 _OPEN_END = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A change that went live: when, on which service, of which kind."""
+    """A change that went live: when, on which service, of which kind (the name of a `ChangeKind`)."""
 
     at: int
     service: str
-    kind: str = "feature"
+    kind: str = ChangeKind.FEATURE.value
     change: str = ""
     environment: str = "production"
 
@@ -48,14 +50,22 @@ def read_incidents(path: str) -> tuple[Incident, ...]:
 
 
 def read_deployments(path: str) -> tuple[Deployment, ...]:
-    """Read deployments from a CSV with ``time`` and ``service``, and if there ``kind change environment``."""
+    """Read deployments from a CSV with ``time`` and ``service``, and if there ``kind change environment``.
+
+    A kind is one of `ChangeKind`, or a word that labels and commits have for one, such as ``fix`` or ``revert``, in any
+    case; an empty one is a feature.
+
+    Raises:
+        NotFoundError: No such file.
+        DataError: A column is missing or a row cannot be read; the message names the line.
+    """
     found = []
     for line, row in _rows(path, ("time", "service")):
         found.append(
             Deployment(
                 _time(path, line, "time", row["time"]),
                 row["service"].strip(),
-                row.get("kind", "").strip() or "feature",
+                _kind(path, line, row.get("kind", "").strip()).value,
                 row.get("change", "").strip(),
                 row.get("environment", "").strip() or "production",
             )
@@ -68,6 +78,19 @@ def _time(path: str, line: int, column: str, text: str) -> int:
         return parse_time(text)
     except UsageError as error:
         raise DataError(f"{path}:{line}: column {column}: {error.message}", remedy=error.remedy) from None
+
+
+def _kind(path: str, line: int, text: str) -> ChangeKind:
+    if not text:
+        return ChangeKind.FEATURE
+    # The word as a label, or else as the type of a commit.
+    found = kind_of_change(f"{text}: a deployment", [text])
+    if found.source.startswith("default"):
+        raise DataError(
+            f"{path}:{line}: column kind: {text!r} is no kind of change",
+            remedy=f"write one of {', '.join(ChangeKind)}, or a type of commit such as fix or chore; empty: feature",
+        )
+    return found.kind
 
 
 def _rows(path: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tightrope.base.errors import Place, SpecError, UsageError
 from tightrope.base.units import duration_text, parse_duration, parse_fraction, parse_time, time_text
 from tightrope.engine.plan import Incident
+from tightrope.policy.decision import Verdict
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import (
     Basis,
     BudgetingMethod,
     ChangeKind,
+    Flow,
     Objective,
     RollingWindow,
     SilverBullet,
     Slo,
 )
+from tightrope.telemetry.tally import MOST_SLICES
 
 _CODE = "TR090"
+_SEE = "see docs/policy.md, 'Policies have tests'"
+_MOST_UNITS = 10**11  # in one slice, so that the sum over all of them stays exact in 64 bits
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ def read_scenario(document: Mapping[str, Any], place: Place) -> Scenario:
             f"this PolicyTest cannot be read: {type(error).__name__}: {error}",
             place,
             path="spec",
-            remedy="see docs/policy.md, 'Policies have tests', for the fields",
+            remedy=f"{_SEE}, for the fields",
         ) from None
 
 
@@ -112,7 +119,7 @@ def _scenario(document: Mapping[str, Any]) -> Scenario:
             f"spec.start {time_text(start)} is no multiple of the resolution of {duration_text(step)}",
             remedy="start at a full minute, hour or day",
         )
-    method = BudgetingMethod(slo_spec.get("budgetingMethod", "Occurrences"))
+    method = _word(BudgetingMethod, slo_spec.get("budgetingMethod", "Occurrences"), "budgeting method")
     objective = Objective(
         parse_fraction(str(slo_spec.get("objective", "0.999"))),
         time_slice_target=parse_fraction(str(slo_spec.get("timeSliceTarget", "1"))),
@@ -124,94 +131,157 @@ def _scenario(document: Mapping[str, Any]) -> Scenario:
         method=method,
         window=RollingWindow(parse_duration(str(slo_spec.get("window", "28d")))),
         objectives=(objective,),
-        basis=Basis(slo_spec.get("basis", "projected")),
+        basis=_word(Basis, slo_spec.get("basis", "projected"), "basis"),
         step_s=step,
     )
     slices = _slices(_items(spec, "slices"), start, step)
+    expected = _items(spec, "expect")
+    if not expected:
+        raise UsageError(
+            "spec.expect is empty, so the test would hold whatever happens",
+            remedy="expect something, such as {at: 28d, state: feature}",
+        )
     return Scenario(
         name,
         str(spec.get("policy", "default")),
         slo,
         slices,
-        tuple(_incident(one, start) for one in _items(spec, "incidents", optional=True)),
-        tuple(_bullet(one, name, start) for one in _items(spec, "exceptions", optional=True)),
-        tuple(_expectation(one, start) for one in _items(spec, "expect")),
+        tuple(
+            _incident(one, start, f"spec.incidents[{number}]")
+            for number, one in enumerate(_items(spec, "incidents", optional=True))
+        ),
+        tuple(
+            _bullet(one, name, start, f"spec.exceptions[{number}]")
+            for number, one in enumerate(_items(spec, "exceptions", optional=True))
+        ),
+        tuple(_expectation(one, start, f"spec.expect[{number}]") for number, one in enumerate(expected)),
     )
 
 
 def _slices(stretches: Sequence[Mapping[str, Any]], start: int, step: int) -> Slices:
-    bad: list[np.ndarray] = []
-    total: list[np.ndarray] = []
-    covered: list[np.ndarray] = []
+    if not stretches:
+        raise UsageError(
+            "spec.slices is empty", remedy="give at least one stretch such as {for: 20d, total: 1000, bad: 0}"
+        )
+    counts: list[int] = []
+    units: list[tuple[int, int, bool]] = []
     for number, stretch in enumerate(stretches):
         where = f"spec.slices[{number}]"
         _only(stretch, {"for", "total", "bad", "badRatio", "gap"}, where)
         length = parse_duration(str(_field(stretch, "for", where))).seconds
         count, rest = divmod(length, step)
-        if rest:
-            raise UsageError(
-                f"{where}.for {duration_text(length)} is no multiple of the resolution {duration_text(step)}"
-            )
-        gap = bool(stretch.get("gap", False))
-        units = 0 if gap else int(stretch.get("total", 1000))
-        ratio = Fraction(int(stretch.get("bad", 0)), units) if units else Fraction(0)
-        if "badRatio" in stretch:
-            ratio = parse_fraction(str(stretch["badRatio"]))
-        if not 0 <= ratio <= 1:
-            raise UsageError(f"{where}: bad must lie between 0 and total", remedy="lower bad, or raise total")
-        total.append(np.full(count, units, np.int64))
-        bad.append(np.full(count, round(units * ratio), np.int64))
-        covered.append(np.full(count, not gap))
-    if not bad:
+        if rest or not count:
+            what = "no time at all" if not length else f"no multiple of the resolution of {duration_text(step)}"
+            raise UsageError(f"{where}.for is {duration_text(length)}, {what}", remedy="give whole slices, such as 1d")
+        counts.append(count)
+        units.append(_units(stretch, where))
+    if sum(counts) > MOST_SLICES:
         raise UsageError(
-            "spec.slices is empty", remedy="give at least one stretch such as {for: 20d, total: 1000, bad: 0}"
+            f"spec.slices are more than {MOST_SLICES:,} slices of {duration_text(step)}",
+            remedy="make them shorter, or the resolution coarser",
         )
-    return Slices(start, step, np.concatenate(bad), np.concatenate(total), np.concatenate(covered))
+    bad, total, covered = (np.repeat(np.array(each), counts) for each in zip(*units, strict=True))
+    return Slices(start, step, bad, total, covered)
 
 
-def _incident(one: Mapping[str, Any], start: int) -> Incident:
-    _only(one, {"from", "to", "severity", "cause", "id"}, "spec.incidents[]")
-    return Incident(
-        _instant(_field(one, "from", "spec.incidents[]"), start),
-        _instant(_field(one, "to", "spec.incidents[]"), start),
-        str(one.get("severity", "")),
-        str(one.get("cause", "")),
-        str(one.get("id", "")),
-    )
+def _units(stretch: Mapping[str, Any], where: str) -> tuple[int, int, bool]:
+    """Bad and total of each slice of a stretch, and whether it was measured."""
+    gap = stretch.get("gap", False)
+    if not isinstance(gap, bool):
+        raise UsageError(f"{where}.gap is {gap!r}, not true or false", remedy="write gap: true, or leave it out")
+    counted = [name for name in ("total", "bad", "badRatio") if name in stretch]
+    if gap and counted:
+        raise UsageError(f"{where} is a gap, and has {counted[0]}", remedy="a gap has no counts: keep one of them")
+    if gap:
+        return 0, 0, False
+    if counted[-2:] == ["bad", "badRatio"]:
+        raise UsageError(f"{where} has both bad and badRatio", remedy="keep one of them")
+    total = _whole(stretch.get("total", 1000), f"{where}.total")
+    if "badRatio" in stretch:
+        ratio = parse_fraction(str(stretch["badRatio"]))
+        if not 0 <= ratio <= 1:
+            raise UsageError(f"{where}.badRatio is {stretch['badRatio']}", remedy="write a share from 0 to 1")
+        return round(total * ratio), total, True
+    bad = _whole(stretch.get("bad", 0), f"{where}.bad")
+    if bad > total:
+        raise UsageError(f"{where}.bad is {bad} of a total of {total}", remedy="lower bad, or raise total")
+    return bad, total, True
 
 
-def _bullet(one: Mapping[str, Any], service: str, start: int) -> SilverBullet:
-    _only(one, {"from", "to", "requestedBy", "approvedBy", "reason", "change"}, "spec.exceptions[]")
+def _incident(one: Mapping[str, Any], start: int, where: str) -> Incident:
+    _only(one, {"from", "to", "severity", "cause", "id"}, where)
+    begin, end = _stretch(one, start, where)
+    return Incident(begin, end, str(one.get("severity", "")), str(one.get("cause", "")), str(one.get("id", "")))
+
+
+def _bullet(one: Mapping[str, Any], service: str, start: int, where: str) -> SilverBullet:
+    _only(one, {"from", "to", "requestedBy", "approvedBy", "reason", "change"}, where)
+    granted_at, expires_at = _stretch(one, start, where)
     return SilverBullet(
         name=str(one.get("reason", "exception")),
         service=service,
         requested_by=str(one.get("requestedBy", "requester")),
         approved_by=str(one.get("approvedBy", "approver")),
         reason=str(one.get("reason", "")),
-        granted_at=_instant(_field(one, "from", "spec.exceptions[]"), start),
-        expires_at=_instant(_field(one, "to", "spec.exceptions[]"), start),
+        granted_at=granted_at,
+        expires_at=expires_at,
         change=str(one.get("change", "")),
     )
 
 
-def _expectation(one: Mapping[str, Any], start: int) -> Expectation:
-    _only(one, {"at", "state", "flow", "gate"}, "spec.expect[]")
-    said = str(_field(one, "at", "spec.expect[]"))
-    gate = _mapping(one.get("gate", {}), "spec.expect[].gate")
+def _stretch(one: Mapping[str, Any], start: int, where: str) -> tuple[int, int]:
+    begin, end = _instant(_field(one, "from", where), start), _instant(_field(one, "to", where), start)
+    if end < begin:
+        raise UsageError(f"{where} ends before it begins", remedy="put `to` after `from`")
+    return begin, end
+
+
+def _expectation(one: Mapping[str, Any], start: int, where: str) -> Expectation:
+    _only(one, {"at", "state", "flow", "gate"}, where)
+    said = str(_field(one, "at", where))
+    gate = _mapping(one.get("gate", {}), f"{where}.gate")
+    if one.get("state") is None and one.get("flow") is None and not gate:
+        raise UsageError(
+            f"{where} asks nothing, so it would hold whatever happens", remedy="add state, flow or gate, or drop it"
+        )
+    at = _instant(said, start)
+    if at < start:
+        raise UsageError(f"{where}.at {said} lies before the start", remedy=f"start is {time_text(start)}")
     return Expectation(
-        _instant(said, start),
+        at,
         said,
         None if one.get("state") is None else str(one["state"]),
-        None if one.get("flow") is None else str(one["flow"]),
-        tuple((ChangeKind(kind), str(verdict)) for kind, verdict in gate.items()),
+        None if one.get("flow") is None else str(_word(Flow, one["flow"], "flow")),
+        tuple(
+            (_word(ChangeKind, kind, "kind of change"), str(_word(Verdict, verdict, "verdict")))
+            for kind, verdict in gate.items()
+        ),
     )
+
+
+def _word(words: type[Word], value: object, what: str) -> Word:
+    try:
+        return words(str(value))
+    except ValueError:
+        raise UsageError(f"{value!r} is no {what}", remedy=f"it is one of {', '.join(words)}") from None
+
+
+def _whole(value: object, where: str) -> int:
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MOST_UNITS:
+        raise UsageError(
+            f"{where} is {value!r}, not a whole number from 0 to {_MOST_UNITS:,}",
+            remedy="write the count of one slice, such as 1000",
+        )
+    return number
 
 
 def _instant(value: Any, start: int) -> int:
     """An instant: a time, or durations after the start such as ``20d`` or ``20d 30m``."""
     text = str(value)
+    parts = text.split()
     try:
-        return start + sum(parse_duration(part).seconds for part in text.split())
+        return start + sum(parse_duration(part).seconds for part in parts) if parts else parse_time(text)
     except UsageError:
         return parse_time(text)
 
@@ -225,14 +295,14 @@ def _field(mapping: Any, name: str, where: str) -> Any:
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a mapping", remedy="see docs/policy.md, 'Policies have tests'")
+        raise UsageError(f"{where} must be a mapping", remedy=_SEE)
     return value
 
 
 def _items(spec: Mapping[str, Any], name: str, *, optional: bool = False) -> Sequence[Mapping[str, Any]]:
     items = spec.get(name, [] if optional else None)
     if not isinstance(items, list) or not all(isinstance(one, Mapping) for one in items):
-        raise UsageError(f"spec.{name} must be a list of mappings", remedy="see docs/policy.md, 'Policies have tests'")
+        raise UsageError(f"spec.{name} must be a list of mappings", remedy=_SEE)
     return items
 
 

@@ -9,7 +9,8 @@ from statistics import median
 from tightrope.backtest.labels import Deployment
 from tightrope.engine.plan import Incident
 from tightrope.engine.replay import Episode, History
-from tightrope.specs.model import ErrorBudgetPolicy
+from tightrope.policy.states import strictest
+from tightrope.specs.model import ChangeKind, ErrorBudgetPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Score:
     An episode is *useful* if it overlaps an incident (stretched by the tolerance at its end), else *needless*; an
     incident is *found* if an episode overlaps it, else *missed*. Ratios are None where there is nothing to divide by.
     Detection runs from an incident's start to the first firing at or after it (0 if one was out already), reset from
-    its end to the end of the last episode that found it; both in seconds, medians.
+    its end to the end of the last episode that found it; both in seconds, medians. An episode that still fires has
+    lasted until the end of the stretch; an incident that ends later has no reset.
     """
 
     episodes: int
@@ -42,20 +44,24 @@ def score(
     severities: frozenset[str] = frozenset({"page"}),
     tolerance_s: int = 3600,
 ) -> Score:
-    """Hold the episodes of some severities against the incidents within the evaluated stretch."""
+    """Hold the episodes of some severities against the incidents within the evaluated stretch.
+
+    An incident that ended before the stretch, but not by more than the tolerance, counts as no incident of it; yet it
+    explains the episodes that overlap it.
+    """
     first, last = evaluated
     alerts = [one for one in episodes if one.severity in severities]
-    known = [one for one in incidents if one.start <= last and one.end >= first]
-    useful = sum(any(_overlap(alert, one, tolerance_s) for one in known) for alert in alerts)
+    near = [one for one in incidents if one.start <= last and one.end + tolerance_s >= first]
+    known = [one for one in near if one.end >= first]
+    useful = sum(any(_overlap(alert, one, tolerance_s) for one in near) for alert in alerts)
     detect: list[float] = []
     reset: list[float] = []
     for one in known:
         found = [alert for alert in alerts if _overlap(alert, one, tolerance_s)]
         if found:
             detect.append(max(0, min(alert.start for alert in found) - one.start))
-            ends = [alert.end for alert in found if alert.end is not None]
-            if ends:
-                reset.append(max(0, max(ends) - one.end))
+            if one.end <= last:
+                reset.append(max(0, max(last if alert.end is None else alert.end for alert in found) - one.end))
     return Score(
         len(alerts),
         useful,
@@ -75,16 +81,26 @@ def _overlap(alert: Episode, incident: Incident, tolerance_s: int) -> bool:
 
 
 def stopped(
-    deployments: Sequence[Deployment], history: History, policy: ErrorBudgetPolicy
+    deployments: Sequence[Deployment], histories: Sequence[History], policy: ErrorBudgetPolicy
 ) -> tuple[tuple[Deployment, str], ...]:
-    """List the deployments whose kind the policy's state at the time would have refused, with that state."""
-    if history.evaluated is None:
-        return ()
-    allows = {state.name: {str(kind) for kind in state.allows} for state in policy.states}
+    """List the deployments of a service whose kind its state at the time would have refused, with that state.
+
+    Args:
+        deployments: Of the one service.
+        histories: Of its objectives; the strictest state of those evaluated at the time counts, as at the gate.
+        policy: The policy that they follow. Rollbacks go in any state.
+    """
+    allows = {state.name: state.allows for state in policy.states}
     found = []
     for deployment in deployments:
-        if history.evaluated[0] <= deployment.at <= history.evaluated[1]:
-            state = history.state_at(deployment.at)
-            if deployment.kind not in allows[state]:
-                found.append((deployment, state))
+        states = [
+            one.state_at(deployment.at)
+            for one in histories
+            if one.evaluated is not None and one.evaluated[0] <= deployment.at <= one.evaluated[1]
+        ]
+        if not states or deployment.kind == ChangeKind.ROLLBACK:
+            continue
+        state = strictest(policy, states)
+        if deployment.kind not in allows[state]:
+            found.append((deployment, state))
     return tuple(found)

@@ -8,8 +8,3 @@ import time
 def now() -> int:
     """Tell the present instant in UTC epoch seconds."""
     return int(time.time())
-
-
-def monotonic_s() -> float:
-    """Tell seconds of a clock that never goes back, for timeouts and progress."""
-    return time.monotonic()

@@ -6,8 +6,9 @@ TightropeError                 something a person can mend; has a message and a 
 ├── SpecsInvalidError          all findings of a set of specs at once            (exit 2, 422)
 ├── NotFoundError              no such service, SLO, file                        (exit 2, 404)
 ├── DataError                  telemetry was read, but it cannot be true         (exit 2, 422)
-└── SourceError                a telemetry source refused, or answered nonsense  (exit 2, 502)
-    └── SourceUnreachableError a telemetry source could not be reached           (exit 2, gate 5, 503)
+├── SourceError                a telemetry source refused, or answered nonsense  (exit 2, 502)
+│   └── SourceUnreachableError a telemetry source could not be reached           (exit 2, gate 5, 503)
+└── StoreError                 our own store can't be opened, read or written    (exit 2, gate 5, 503)
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class SourceError(TightropeError):
 
 class SourceUnreachableError(SourceError):
     """A telemetry source could not be reached at all; the gate answers this with exit code 5."""
+
+
+class StoreError(TightropeError):
+    """The store of decisions and events can't be opened, read or written; the gate answers this with exit code 5."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
 
 from tightrope.base.errors import UsageError
@@ -25,6 +25,8 @@ _UNIT_S = {
     "Y": 365 * DAY_S,
 }
 _DURATION = re.compile(r"^(\d+)([smhdwMQY])$")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR = 2200
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,14 @@ def parse_fraction(text: str) -> Fraction:
 
 
 def parse_time(text: str) -> int:
-    """Read an instant as UTC epoch seconds: ISO 8601 (UTC unless it says) or epoch seconds; raises `UsageError`."""
+    """Read an instant as UTC epoch seconds: ISO 8601 (UTC unless it says) or epoch seconds.
+
+    Raises:
+        UsageError: It is neither, or lies outside the years 1970 to 2200, where only a mistake can lead.
+    """
     stripped = text.strip()
-    if re.fullmatch(r"-?\d+", stripped) and len(stripped) != 8:
-        return int(stripped)
+    if re.fullmatch(r"-?\d+", stripped, re.ASCII) and len(stripped) != 8:
+        return _sensible(int(stripped[:40]), text)
     try:
         moment = datetime.fromisoformat(stripped)
     except ValueError:
@@ -109,12 +115,34 @@ def parse_time(text: str) -> int:
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
+    return _sensible((moment - _EPOCH) // timedelta(seconds=1), text)
+
+
+def _sensible(epoch_s: int, text: str) -> int:
+    """The instant, if telemetry can speak of it; milliseconds and their like are told apart by their size."""
+    last = instant_of(datetime(_LAST_YEAR, 1, 1), UTC)
+    if 0 <= epoch_s < last:
+        return epoch_s
+    remedy = f"give an instant from 1970 to {_LAST_YEAR - 1}"
+    for parts, called in ((1_000, "milliseconds"), (1_000_000, "microseconds"), (1_000_000_000, "nanoseconds")):
+        if text.strip().isdecimal() and last <= epoch_s < last * parts:
+            remedy = f"it looks like {called}; write {time_text(epoch_s // parts)} or {epoch_s // parts}"
+            break
+    raise UsageError(f"the time {text.strip()[:40]} is not between 1970 and {_LAST_YEAR}", remedy=remedy)
+
+
+def instant_of(local: datetime, zone: tzinfo) -> int:
+    """Tell the instant of a naive wall-clock time, UTC epoch seconds.
+
+    A time that the clock skips is read with the offset before the change, so it lies as far behind the change as it
+    says; of a repeated one the first is meant, or the second where ``fold`` is 1.
+    """
+    return (local.replace(tzinfo=zone) - _EPOCH) // timedelta(seconds=1)
 
 
 def time_text(epoch_s: int) -> str:
     """Write UTC epoch seconds as ISO 8601 with ``Z``."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch_s)
+    moment = _EPOCH + timedelta(seconds=epoch_s)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year >= 1000 else moment.isoformat().replace("+00:00", "Z")
 
 

@@ -20,22 +20,37 @@ class Burn:
     no_traffic: bool
 
 
-def allowed_share(target: Fraction) -> Fraction:
-    """Share of units that may be bad, 1 − target; raises `UsageError` outside ``[0, 1)``."""
+def allowed_share(target: Fraction, weight: Fraction = Fraction(1)) -> Fraction:
+    """Share of units that may be bad: 1 − target, over the *weight* of a member of a composite.
+
+    Raises:
+        UsageError: *target* is outside ``[0, 1)``.
+    """
     if not 0 <= target < 1:
         raise UsageError(
             f"an objective of {float(target):g} leaves no error budget to manage",
             remedy="choose a target of at least 0 and below 1, such as 0.999",
         )
-    return 1 - target
+    return (1 - target) / weight
 
 
-def burn_rate(units: Slices, target: Fraction, at: int, lookback_s: int) -> Burn:
+def slices_in(lookback_s: int, step_s: int) -> int:
+    """How many slices a lookback or a rolling window holds: the whole ones, but at least one.
+
+    A lookback shorter than a slice sees the newest slice: nothing finer was measured, and a look at nothing would let
+    no alert fire at all.
+    """
+    return max(1, lookback_s // step_s)
+
+
+def burn_rate(units: Slices, target: Fraction, at: int, lookback_s: int, *, weight: Fraction = Fraction(1)) -> Burn:
     """Tell the burn rate over the lookback that ends at *at*.
 
     Args:
-        units: Unit slices, gaps filled; those that start at or after ``at - lookback_s`` and end by *at* count.
+        units: Unit slices, gaps filled; those that start at or after ``at - lookback_s`` and end by *at* count, at
+            least the newest.
         target: The objective, in ``[0, 1)``.
+        weight: What the objective weighs in a composite; its burn rate is told times it.
 
     Returns:
         Bad ratio / allowed ratio, 0 and flagged where there was no traffic.
@@ -44,7 +59,7 @@ def burn_rate(units: Slices, target: Fraction, at: int, lookback_s: int) -> Burn
         The Site Reliability Workbook, ch. 5 "Alerting on SLOs".
     """
     last = at - at % units.step_s
-    part = units.between(last - lookback_s // units.step_s * units.step_s, last)
+    part = units.between(last - slices_in(lookback_s, units.step_s) * units.step_s, last)
     bad, total = int(part.bad.sum()), int(part.total.sum())
-    rate = Fraction(bad, total) / allowed_share(target) if total else Fraction(0)
+    rate = Fraction(bad, total) / allowed_share(target, weight) if total else Fraction(0)
     return Burn(lookback_s, bad, total, rate, no_traffic=total == 0)

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tightrope.base.units import Duration
-from tightrope.budget.burn import allowed_share
+from tightrope.budget.burn import allowed_share, slices_in
 from tightrope.budget.windows import periods
 from tightrope.sli.coverage import Stretch
 from tightrope.sli.slices import Counts, Mask, Slices
@@ -50,11 +49,11 @@ class Ledger:
     """Running sums over the unit slices of one objective, so that each account over time is one subtraction.
 
     ``bad[i]`` and ``total[i]`` are the sums over the slices before slice ``i``, shape ``(n + 1,)``; ``first`` is the
-    index of the first slice of history.
+    index of the first slice of history; ``share`` of the valid units may be bad.
     """
 
     units: Slices
-    target: Fraction
+    share: Fraction
     window: Window
     basis: Basis
     bad: Counts
@@ -72,10 +71,10 @@ class Ledger:
         """Burn rate over a lookback at every evaluation after *start* and up to *end*, UTC epoch seconds."""
         begin, stop = self._range(start, end)
         at = np.arange(begin, stop, dtype=np.int64)
-        low = np.maximum(at + 1 - lookback_s // self.units.step_s, 0)
+        low = np.maximum(at + 1 - slices_in(lookback_s, self.units.step_s), 0)
         total = self.total[at + 1] - self.total[low]
         ratio = (self.bad[at + 1] - self.bad[low]) / np.maximum(total, 1)
-        return Series(self._times(begin, stop), ratio / float(allowed_share(self.target)), total > 0)
+        return Series(self._times(begin, stop), ratio / float(self.share), total > 0)
 
     def _range(self, start: int | None, end: int | None) -> tuple[int, int]:
         step, origin = self.units.step_s, self.units.start
@@ -89,7 +88,7 @@ class Ledger:
     def _account(self, begin: int, end: int) -> tuple[Floats, Floats]:
         """Consumed and allowed units at the ends of slices *begin* to *end*, in counts; not before history."""
         consumed, allowed = np.zeros(max(0, end - begin)), np.zeros(max(0, end - begin))
-        share = float(allowed_share(self.target))
+        share = float(self.share)
         for shape in self._shapes(begin, end):
             at = np.arange(shape.begin, shape.end, dtype=np.int64)
             low = at + 1 - shape.full if shape.lower is None else np.full(len(at), shape.lower, np.int64)
@@ -108,56 +107,39 @@ class Ledger:
             return
         step, origin = self.units.step_s, self.units.start
         if isinstance(self.window, RollingWindow):
-            yield _Shape(begin, end, None, self.window.duration.seconds // step)
+            yield _Shape(begin, end, None, slices_in(self.window.duration.seconds, step))
             return
-        for start, stop in periods(self.window, origin + (begin + 1) * step, origin + end * step):
-            # the period of an evaluation is the one that contains its instant, the end of its slice
-            lower = -((origin - start) // step)
-            low, high = max(begin, lower - 1), min(end, -((origin - stop) // step) - 1)
+        for start, stop in periods(self.window, origin + begin * step, origin + (end - 1) * step):
+            # a slice is of the period in which it starts, and so is the evaluation at its end
+            lower, upper = -((origin - start) // step), -((origin - stop) // step)
+            low, high = max(begin, lower), min(end, upper)
             if low < high:
-                yield _Shape(low, high, lower, (stop - origin) // step - lower)
+                yield _Shape(low, high, lower, upper - lower)
 
 
-def ledger(units: Slices, target: Fraction, window: Window, basis: Basis, history_start: int | None = None) -> Ledger:
-    """Sum up *units* (gaps filled) for accounts over time; *history_start* None takes the first covered slice."""
-    if history_start is None:
-        first = int(np.argmax(units.covered)) if units.covered.any() else len(units)
-    else:
-        first = min(max(0, -((units.start - history_start) // units.step_s)), len(units))
-    return Ledger(units, target, window, basis, _running(units.bad), _running(units.total), first)
-
-
-def remaining_series(
+def ledger(
     units: Slices,
     target: Fraction,
     window: Window,
     basis: Basis,
-    history_start: int | None,
-    points: int,
+    history_start: int | None = None,
     *,
-    start: int | None = None,
-    end: int | None = None,
-) -> Series:
-    """Share of the budget left, at no more than *points* evaluations.
-
-    Each point is the worst evaluation of its stretch, so that no dip is lost; the last one is the last evaluation.
+    weight: Fraction = Fraction(1),
+) -> Ledger:
+    """Sum up *units* for accounts over time.
 
     Args:
         units: Unit slices, gaps filled.
-        points: At least 2.
-        start, end: Only evaluations after *start* and up to *end*, UTC epoch seconds.
+        target: The objective, in ``[0, 1)``.
+        history_start: When measuring began, UTC epoch seconds; None takes the first covered slice.
+        weight: What the objective weighs in a composite.
     """
-    return fewer(ledger(units, target, window, basis, history_start).remaining(start, end), points)
-
-
-def burn_series(
-    units: Slices, target: Fraction, lookback_s: int, points: int, *, start: int | None = None, end: int | None = None
-) -> Series:
-    """Burn rate over one lookback, at no more than *points* evaluations, each the highest of its stretch."""
-    account = ledger(units, target, RollingWindow(Duration(lookback_s, "s")), Basis.OBSERVED)
-    rates = account.burn(lookback_s, start, end)
-    highest = fewer(rates._replace(values=-rates.values), points)
-    return highest._replace(values=np.abs(highest.values))
+    if history_start is None:
+        first = int(np.argmax(units.covered)) if units.covered.any() else len(units)
+    else:
+        first = min(max(0, -((units.start - history_start) // units.step_s)), len(units))
+    share = allowed_share(target, weight)
+    return Ledger(units, share, window, basis, _running(units.bad), _running(units.total), first)
 
 
 def fewer(series: Series, points: int) -> Series:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tightrope.budget.burn import Burn, allowed_share, burn_rate
+from tightrope.budget.burn import Burn, allowed_share, burn_rate, slices_in
 from tightrope.budget.windows import span
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import Basis, Gaps, RollingWindow, Window
@@ -43,7 +43,8 @@ class Statement:
 
     Attributes:
         at: The instant of the evaluation: the end of the last slice that is complete at the time asked for.
-        window_start, window_end: The full window in UTC epoch seconds; a running calendar period ends after *at*.
+        window_start, window_end: The full window in UTC epoch seconds; a calendar period ends at or after *at*,
+            unless its last slice reaches over its end.
         good, total: Units in the window, exact (fractions of a slice under RatioTimeslices).
         projected, observed: The budget on either basis.
         coverage: Share of the window's slices that were measured, ``[0, 1]``.
@@ -90,6 +91,7 @@ def state_of(
     gaps: Gaps = Gaps.IGNORE,
     stale_after: int = 10,
     unit_s: int = 0,
+    weight: Fraction = Fraction(1),
 ) -> Statement:
     """Draw up the statement of one objective as of *at*, seeing nothing later.
 
@@ -98,23 +100,25 @@ def state_of(
         target: The objective, in ``[0, 1)``.
         at: UTC epoch seconds; the last slice that is complete by then counts.
         history_start: When measuring began; None takes the first covered slice of *units*.
+        weight: What the objective weighs in a composite: it may spend 1 / weight of what it could alone, so its
+            consumed share and its burn rates come out times the weight.
 
     Raises:
         UsageError: *target* is outside ``[0, 1)``.
     """
     step = units.step_s
-    share = allowed_share(target)
+    share = allowed_share(target, weight)
     at -= at % step
     visible = units.between(units.start, at)
     if history_start is None:
         history_start = units.start + int(np.argmax(units.covered)) * step if units.covered.any() else at
-    begin, end = span(window, at)
+    begin, end = span(window, at, step)
     if isinstance(window, RollingWindow):
-        first = at - (end - begin) // step * step
-        full = (at - first) // step
+        full = slices_in(end - begin, step)
+        first = at - full * step
     else:
         first = -(-begin // step) * step
-        full = end // step - first // step
+        full = -(-end // step) - first // step
     elapsed = max(0, (at - max(first, history_start)) // step)
     part = visible.between(first, at)
     bad = Fraction(int(part.bad.sum()), units.scale)
@@ -138,7 +142,7 @@ def state_of(
         interval=_interval(bad, total, share * projected, covered, elapsed - excluded - covered)
         if gaps is Gaps.IGNORE
         else None,
-        burns=tuple(burn_rate(visible, target, at, lookback) for lookback in lookbacks_s),
+        burns=tuple(burn_rate(visible, target, at, lookback, weight=weight) for lookback in lookbacks_s),
         last_covered=last_covered,
         stale=gaps is Gaps.IGNORE and is_stale(visible, stale_after),
         unit_s=unit_s,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from tightrope.base.units import instant_of
 from tightrope.specs.model import CalendarWindow, RollingWindow, Window
 
 _MONTHS = {"M": 1, "Q": 3, "Y": 12}
@@ -31,19 +32,18 @@ def period(window: CalendarWindow, at: int) -> tuple[int, int]:
     return start, end
 
 
-def length_s(window: Window, at: int) -> int:
-    """Tell how long the window is that holds *at*: a rolling one is always as long, a calendar month is not."""
-    if isinstance(window, RollingWindow):
-        return window.duration.seconds
-    start, end = period(window, at)
-    return end - start
+def span(window: Window, at: int, step_s: int = 0) -> tuple[int, int]:
+    """Tell the full window that holds *at*: a rolling one ends there, a calendar period may run on.
 
-
-def span(window: Window, at: int) -> tuple[int, int]:
-    """Tell the full window that holds *at*: a rolling one ends there, a calendar period may run on."""
+    Args:
+        window: Rolling or calendar.
+        at: UTC epoch seconds.
+        step_s: Where *at* is the end of a slice, how long that is: the period is then the one in which the slice
+            starts, so that a month still shows its account at the instant it is over. 0: any instant.
+    """
     if isinstance(window, RollingWindow):
         return at - window.duration.seconds, at
-    return period(window, at)
+    return period(window, at - step_s)
 
 
 def periods(window: CalendarWindow, start: int, end: int) -> tuple[tuple[int, int], ...]:
@@ -56,7 +56,7 @@ def periods(window: CalendarWindow, start: int, end: int) -> tuple[tuple[int, in
 
 def _periods_since(window: CalendarWindow, at: int) -> int:
     """Guess how many periods lie between the window's start time and *at*; off by a few at most."""
-    origin = _instant(window.start_time, window.time_zone)
+    origin = instant_of(window.start_time, ZoneInfo(window.time_zone))
     return (at - origin) // max(1, window.duration.seconds)
 
 
@@ -67,17 +67,11 @@ def _boundary(window: CalendarWindow, number: int) -> int:
         months = window.start_time.month - 1 + count * _MONTHS[unit]
         year, month = window.start_time.year + months // 12, months % 12 + 1
         day = min(window.start_time.day, _days_in_month(year, month))
-        return _instant(window.start_time.replace(year=year, month=month, day=day), window.time_zone)
+        return instant_of(window.start_time.replace(year=year, month=month, day=day), ZoneInfo(window.time_zone))
     if unit in _DAYS:
-        return _instant(window.start_time + timedelta(days=count * _DAYS[unit]), window.time_zone)
-    return _instant(window.start_time, window.time_zone) + window.duration.seconds * number
+        return instant_of(window.start_time + timedelta(days=count * _DAYS[unit]), ZoneInfo(window.time_zone))
+    return instant_of(window.start_time, ZoneInfo(window.time_zone)) + window.duration.seconds * number
 
 
 def _days_in_month(year: int, month: int) -> int:
     return monthrange(year, month)[1]
-
-
-def _instant(local: datetime, zone: str) -> int:
-    """Tell the instant of a wall-clock time; a time that the clock skips is the instant it skips to."""
-    moment = local.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
-    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())

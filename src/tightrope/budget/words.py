@@ -41,6 +41,7 @@ class Standing:
         coming: What is forecast, ``exhausted`` or ``recovered``, or None.
         coming_at: When, UTC epoch seconds; None: not within one window.
         holds_features: Whether the state refuses features.
+        at: The instant it is told for, UTC epoch seconds; None: that of the sentence. Recorded services end apart.
     """
 
     service: str
@@ -53,6 +54,7 @@ class Standing:
     coming: str | None = None
     coming_at: int | None = None
     holds_features: bool = False
+    at: int | None = None
 
     @property
     def remaining(self) -> Fraction | None:
@@ -151,8 +153,8 @@ def flow_word(flow: Flow, ship: ShipHow) -> tuple[str, str]:
 
 def standing_word(standing: Standing, now: int) -> tuple[str, str]:
     """`status_word` of a service as it stands at *now*."""
-    out_in = standing.coming_at - now if standing.coming == EXHAUSTED and standing.coming_at is not None else None
-    return status_word(standing.remaining, standing.flow, standing.ship, standing.stale, runs_out_in_s=out_in)
+    lasts_s = _lasts_s(standing, now)
+    return status_word(standing.remaining, standing.flow, standing.ship, standing.stale, runs_out_in_s=lasts_s)
 
 
 # --- sentences -----------------------------------------------------------------------------------------------------
@@ -189,9 +191,9 @@ def fleet_sentence(standings: Sequence[Standing], now: int) -> str:
     stable = [one for one in standings if one.flow is Flow.STABILITY]
     rest = [one for one in standings if one.flow is not Flow.STABILITY]
     soon = sorted(
-        one.coming_at
-        for one in rest
-        if not one.stale and one.coming == EXHAUSTED and one.coming_at is not None and one.coming_at - now <= SOON_S
+        left
+        for one, left in ((one, _lasts_s(one, now)) for one in rest)
+        if not one.stale and left is not None and left <= SOON_S
     )
     silent = sum(one.stale for one in standings)
     guarded = sum(one.ship is ShipHow.GUARDED and not one.stale for one in rest)
@@ -199,7 +201,7 @@ def fleet_sentence(standings: Sequence[Standing], now: int) -> str:
     if stable:
         parts.append(f"{_number(len(stable), count)} in stability flow")
     if soon:
-        when = _long_span(soon[0] - now)
+        when = _long_span(soon[0])
         more = "more " if stable else ""
         if len(soon) == 1:
             who = f"one {more}runs" if stable else f"One of {count} services runs"
@@ -226,6 +228,13 @@ def fleet_sentence(standings: Sequence[Standing], now: int) -> str:
         left = " with budget left" if all(one.remaining is not None for one in rest) else ""
         return f"All {count} services are in feature flow{left}."
     return f"{_joined(parts)}."
+
+
+def _lasts_s(standing: Standing, now: int) -> int | None:
+    """How long the budget lasts, seconds from the instant it is told for; None where no end is forecast."""
+    if standing.coming != EXHAUSTED or standing.coming_at is None:
+        return None
+    return standing.coming_at - (now if standing.at is None else standing.at)
 
 
 def sentence_case(text: str) -> str:

@@ -61,12 +61,17 @@ def backtest(
     specs = load_specs(spec_paths(files))
     incidents = read_incidents(labels) if labels else ()
     deployed = read_deployments(deployments) if deployments else ()
+    chosen = choose(specs, names)
+    told, services = {slo.name for slo in chosen}, {slo.service for slo in chosen}
+    # A deployment meets the state of the whole service, of which perhaps one SLO was asked for.
+    others = tuple(slo for slo in specs.slos if deployments and slo.service in services and slo.name not in told)
     with progress() as tell:
-        found = assess_specs(
-            specs, choose(specs, names), at=until, since=since, incidents=incidents, strict=strict, tell=tell
+        fleet = assess_specs(
+            specs, (*chosen, *others), at=until, since=since, incidents=incidents, strict=strict, tell=tell
         )
+    found = [one for one in fleet if one.slo.name in told]
     scores = [scores_of(one) if labels else None for one in found]
-    stopped = [stopped_of(one, deployed) if deployments else None for one in found]
+    stopped = [stopped_of(one, deployed, fleet) if deployments else None for one in found]
     duties = [duties_of(one) if labels else None for one in found]
     if form != "table":
         rows = zip(found, scores, stopped, duties, strict=True)
@@ -76,11 +81,15 @@ def backtest(
             _show(one, score)
             if duty is not None:
                 _show_duties(one, duty)
-        for one, refused in zip(found, stopped, strict=True):
+        by_service = {one.slo.service: refused for one, refused in zip(found, stopped, strict=True)}
+        for service, refused in by_service.items():
             if refused:
-                say(f"{one.title}: {len(refused)} deployments would have been stopped", bold=True)
+                deployments_text = "1 deployment" if len(refused) == 1 else f"{len(refused)} deployments"
+                say(f"{service}: {deployments_text} would have been stopped", bold=True)
                 for deployment, state in refused[:_MOST]:
                     say(f"  {time_text(deployment.at)}  {deployment.kind}  {deployment.change}  in {state}")
+                if len(refused) > _MOST:
+                    say(f"  … and {len(refused) - _MOST} more (-o json lists all)", dim=True)
     tell_quality(found)
     if report:
         from tightrope.web.report import backtest_report

@@ -13,6 +13,7 @@ from tightrope.cli.options import at_option, incidents_option, output_option, sp
 from tightrope.cli.output import budget_bar, progress, say, structured, table, warn
 
 if TYPE_CHECKING:
+    from tightrope.budget.words import Standing
     from tightrope.loop.assess import Assessment
 
 _FEW = 12
@@ -70,20 +71,21 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
     if not found:
         say("There is no SLO in the specs. `tightrope init` writes one.")
         return
-    worst = [tightest(group) for group in by_service(found).values()]
+    standings = {id(one): standing_of(one, one.statement.at) for one in found}
     newest = max(one.statement.at for one in found)
-    say(fleet_sentence([standing_of(one, one.statement.at) for one in worst], newest), bold=True)
+    worst = [standings[id(tightest(group))] for group in by_service(found).values()]
+    say(fleet_sentence(worst, newest), bold=True)
     say()
     rows, fine, order = [], 0, {"x": 0, "!": 1, "?": 2, "ok": 3}
     lines = sorted(
-        ((standing_word(standing_of(one, one.statement.at), one.statement.at)[1], one) for one in found),
+        ((standing_word(standings[id(one)], one.statement.at)[1], one) for one in found),
         key=lambda pair: order[pair[0]],
     )
     for letter, one in lines:
         if letter == "ok" and not everything:
             fine += 1
             continue
-        standing = standing_of(one, one.statement.at)
+        standing = standings[id(one)]
         _, flow = flow_word(standing.flow, standing.ship)
         remaining = one.budget.remaining_ratio
         rows.append(
@@ -98,7 +100,7 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
                 _left(one),
                 _burn(one, 3600),
                 _burn(one, 6 * 3600),
-                _outlook(one),
+                _outlook(one, standing),
             ]
         )
     header = ["", "", "service", "slo", "target", "budget left", "", "", "1h", "6h", "outlook"]
@@ -113,7 +115,7 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
 
 
 def tell_quality(found: Sequence[Assessment]) -> None:
-    """Say on stderr what was wrong with the rows; never silently dropped."""
+    """Say on stderr what was wrong with the rows, never silently dropped, and what makes a state uncertain."""
     told: set[tuple[object, ...]] = set()
     for one in found:
         quality = one.quality
@@ -124,6 +126,8 @@ def tell_quality(found: Sequence[Assessment]) -> None:
             more = ", …" if quality.bad_rows > 3 else ""
             source = quality.examples[0].source if quality.examples else one.slo.name
             warn(f"warning: {source}: {quality.bad_rows:,} of {quality.rows:,} rows could not be used: {named}{more}")
+        for doubt in one.doubts:
+            warn(f"warning: {one.title}: {doubt}")
 
 
 def target_text(target: Fraction) -> str:
@@ -146,14 +150,11 @@ def _burn(one: Assessment, lookback_s: int) -> str:
     return burn_text(None if burn is None or burn.no_traffic else burn.rate)
 
 
-def _outlook(one: Assessment) -> str:
+def _outlook(one: Assessment, standing: Standing) -> str:
     from tightrope.budget.words import outlook_text
-    from tightrope.loop.standing import standing_of
 
-    now = one.statement.at
-    standing = standing_of(one, now)
     firing = [condition.severity for condition in one.firing]
-    text = outlook_text(standing.coming, standing.coming_at, now)
+    text = outlook_text(standing.coming, standing.coming_at, one.statement.at)
     if standing.holds_features:
         text = f"features wait, {text}"
     return f"{firing[0]} firing, {text}" if firing and one.watched else text
@@ -176,7 +177,7 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
 
         say(explain_finding(name.upper()))
         return
-    from tightrope.app import assess_specs, choose, decide_gate, load_specs
+    from tightrope.app import assess_specs, choose, decide_on, load_specs
     from tightrope.backtest.labels import read_incidents
     from tightrope.loop.documents import explain_document
     from tightrope.policy.decision import GateRequest
@@ -184,11 +185,14 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
 
     specs = load_specs(spec_paths(files))
     known = read_incidents(incidents) if incidents else ()
+    chosen = choose(specs, (name,))
+    service = chosen[0].service
+    shown = {slo.name for slo in chosen if slo.service == service}
     with progress() as tell:
-        found = assess_specs(specs, choose(specs, (name,)), at=at, incidents=known, strict=strict, tell=tell)
-    service = found[0].slo.service
-    when = max(one.statement.at for one in found)
-    decision, _ = decide_gate(specs, GateRequest(service, when), incidents=known, strict=strict)
+        of_service = assess_specs(specs, specs.of_service(service), at=at, incidents=known, strict=strict, tell=tell)
+    found = [one for one in of_service if one.slo.name in shown]
+    when = max(one.statement.at for one in of_service)
+    decision = decide_on(specs, GateRequest(service, when), of_service, incidents=known, strict=strict)
     if form != "table":
         structured(explain_document(decision_document(decision), found), form)
         return

@@ -17,7 +17,7 @@ from tightrope.cli.output import progress, say, warn
 @click.option("--examples", type=click.Path(file_okay=False), help="Another folder with slo/ and incidents.csv.")
 def demo(report: str, examples: str | None) -> None:
     """Run the whole loop on recorded data: fleet status, a gate decision in each flow, an HTML report."""
-    from tightrope.app import assess_specs, decide_gate, examples_folder, load_specs, now
+    from tightrope.app import assess_specs, decide_on, examples_folder, load_specs, now
     from tightrope.backtest.labels import read_deployments, read_incidents
     from tightrope.cli.backtest import write_report
     from tightrope.cli.budget import show_status, tell_quality
@@ -42,9 +42,8 @@ def demo(report: str, examples: str | None) -> None:
     decisions = []
     for service, group in by_service(found).items():
         worst = tightest(group)
-        decision, _ = decide_gate(
-            specs, GateRequest(service, worst.statement.at, title="a feature"), incidents=incidents
-        )
+        request = GateRequest(service, worst.statement.at, title="a feature")
+        decision = decide_on(specs, request, group, incidents=incidents)
         decisions.append(decision)
         if worst.history.final_state not in shown:
             shown.add(worst.history.final_state)

@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": ("budget:explain", "Say why a service is in its state, what would change it, and when."),
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
+    "audit": ("audit:audit", "Look up recorded decisions, and verify that the record is as it was written."),
     "generate": ("specs:generate", "Write files for other tools, such as JSON Schemas for editors."),
     "demo": ("demo:demo", "Run the whole loop on recorded data and write a report."),
     "completion": ("completion:completion", "Print the completion script for bash, zsh or fish."),

@@ -77,6 +77,25 @@ def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def data_option(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--data``: where decisions are kept; the variable TIGHTROPE_DATA says it for all commands."""
+
+    def given(ctx: click.Context, _: click.Parameter, value: str | None) -> str:
+        from tightrope.base.settings import environment
+
+        found = value or environment("TIGHTROPE_DATA")
+        if required and not found:
+            raise click.UsageError("There is no store: give --data DIR, or set TIGHTROPE_DATA.", ctx)
+        return found
+
+    return click.option(
+        "--data",
+        metavar="DIR",
+        callback=given,
+        help="Where decisions are recorded: a directory, or postgresql://user@host/database. Default: TIGHTROPE_DATA.",
+    )
+
+
 def spec_paths(files: tuple[str, ...]) -> tuple[str, ...]:
     """The paths that ``-f`` gave, or the directories where specs usually are."""
     if files:

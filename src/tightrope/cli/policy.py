@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import NoReturn
 
 import click
 
-from tightrope.base.errors import SourceUnreachableError
-from tightrope.cli.options import at_option, incidents_option, output_option, spec_paths, specs_option, strict_option
+from tightrope.base.errors import DataError, SourceUnreachableError, StoreError, TightropeError, UsageError
+from tightrope.cli.options import (
+    at_option,
+    data_option,
+    incidents_option,
+    output_option,
+    spec_paths,
+    specs_option,
+    strict_option,
+)
 from tightrope.cli.output import say, structured, warn
 from tightrope.specs.model import ChangeKind
 
@@ -33,8 +43,10 @@ from tightrope.specs.model import ChangeKind
     type=click.Choice(["block", "allow"]),
     default="block",
     show_default=True,
-    help="When telemetry cannot be reached: block exits 5, allow exits 0 with a warning.",
+    help="When telemetry cannot be reached: block exits 5, allow exits 0 with a warning. When the decision cannot be "
+    "recorded in --data: block exits 5, allow answers all the same, with a warning.",
 )
+@data_option(required=False)
 @click.pass_context
 def gate(
     ctx: click.Context,
@@ -54,8 +66,15 @@ def gate(
     hold: bool,
     timeout: str,
     on_unavailable: str,
+    data: str,
 ) -> None:
-    """Ask whether a change to SERVICE may go out: exit 0 go, 3 stop, 4 wait, 5 telemetry out of reach."""
+    """Ask whether a change to SERVICE may go out: exit 0 go, 3 stop, 4 wait, 5 telemetry or record out of reach.
+
+    With --data the decision is recorded with all its inputs; `tightrope audit` shows and verifies what was.
+    """
+    _refuse_what_is_no_text(
+        {"SERVICE": service, "--change": change, "--title": title, "--env": environment, "--as": asked_by}
+    )
     from tightrope.app import decide_gate, load_specs, now
     from tightrope.backtest.labels import read_incidents
     from tightrope.base.units import parse_duration
@@ -78,7 +97,7 @@ def gate(
             service, now() if at is None else at, environment, what, found_in, change, title, asked_by
         )
         try:
-            decision, _ = decide_gate(specs, request, incidents=known, strict=strict)
+            decision, facts = decide_gate(specs, request, incidents=known, strict=strict)
         except SourceUnreachableError as error:
             if hold and at is None and now() < deadline:
                 warn(f"waiting: {error.message}")
@@ -87,14 +106,21 @@ def gate(
             if on_unavailable == "allow":
                 warn(f"warning: the gate could not be asked: {error.message}; going on, as --on-unavailable allow says")
                 ctx.exit(0)
-            click.echo(f"error: the gate could not be asked: {error.message}", err=True)
-            if error.remedy:
-                click.echo(f"  = help: {error.remedy}", err=True)
-            ctx.exit(5)
+            _unavailable(f"the gate could not be asked: {error.message}", error)
         if not (hold and at is None and decision.verdict is Verdict.WAIT and now() < deadline):
             break
         warn(f"waiting: {decision.summary}")
         time.sleep(15)
+    if data:
+        from tightrope.policy.usecases import keep_decision
+
+        try:
+            keep_decision(data, decision, facts)
+        except (StoreError, DataError) as error:
+            unkept = f"the decision {decision.id} could not be recorded: {error.message}"
+            if on_unavailable == "block":
+                _unavailable(unkept, error)
+            warn(f"warning: {unkept}; going on, as --on-unavailable allow says")
     if form == "table":
         for line in decision_lines(decision, style=painted):
             say(line)
@@ -104,6 +130,21 @@ def gate(
             if reason.outcome == "warn":
                 warn(f"warning: {reason.says}")
     ctx.exit(exit_code(decision))
+
+
+def _refuse_what_is_no_text(given: Mapping[str, str]) -> None:
+    """A decision is digested and recorded; bytes of the command line that are no UTF-8 have no place in it."""
+    for name, value in given.items():
+        if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise UsageError(f"{name} is not valid UTF-8", remedy="give it as text in UTF-8")
+
+
+def _unavailable(what: str, error: TightropeError) -> NoReturn:
+    """End with exit code 5: the gate has no answer that may be acted on."""
+    click.echo(f"error: {what}", err=True)
+    if error.remedy:
+        click.echo(f"  = help: {error.remedy}", err=True)
+    raise click.exceptions.Exit(5)
 
 
 def painted(text: str, role: str) -> str:

@@ -154,6 +154,7 @@ class Plan:
         condition_columns: For each condition its column.
         enter, exit: For each state of the policy a column, or a check with a `Firing` inside; None for the first.
         scale: What one count is a part of.
+        weight: What the objective weighs in a composite, 1 outside of one.
     """
 
     step_s: int
@@ -170,6 +171,12 @@ class Plan:
     enter: tuple[int | Check | None, ...]
     exit: tuple[int | Check | None, ...]
     scale: int = 1
+    weight: Fraction = Fraction(1)
+
+    @property
+    def share(self) -> Fraction:
+        """Share of the valid units that may be bad: (1 − target) / weight."""
+        return allowed_share(self.target, self.weight)
 
     @property
     def longest_s(self) -> int:
@@ -216,7 +223,7 @@ def compile_plan(
     Raises:
         UsageError: *target* is outside ``[0, 1)``.
     """
-    share = allowed_share(target) / weight
+    share = allowed_share(target, weight)
     columns = _Columns()
     condition_columns = tuple(columns.of(_condition(one, share, basis)) for one in conditions)
     enter: list[int | Check | None] = []
@@ -235,7 +242,7 @@ def compile_plan(
         basis=basis,
         gaps=gaps,
         stale_after=stale_after,
-        lookbacks_s=tuple(lookback for lookback in lookbacks_s if lookback >= step_s),
+        lookbacks_s=tuple(lookbacks_s),
         conditions=tuple(conditions),
         policy=policy,
         columns=tuple(columns.found),
@@ -243,6 +250,7 @@ def compile_plan(
         enter=tuple(enter),
         exit=tuple(leave),
         scale=scale,
+        weight=weight,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
+from tightrope.budget.burn import slices_in
 from tightrope.engine.plan import (
     WINDOW,
     Asked,
@@ -186,7 +187,7 @@ class _Bits:
         return self.found.setdefault(one, len(self.found))
 
     def slices(self, lookback_s: int) -> int | None:
-        return None if lookback_s == WINDOW else lookback_s // self.step_s
+        return None if lookback_s == WINDOW else slices_in(lookback_s, self.step_s)
 
     def term(self, check: Check) -> Term:
         match check:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base.errors import DataError
 from tightrope.sli.coverage import Stretch, forgive
 from tightrope.sli.slices import Counts, Mask, Slices
 
@@ -17,6 +18,7 @@ Summing = Callable[[Counts, Sums], None]
 """Writes the running sum of counts, shape ``(n,)``, into an array of the same length."""
 
 _EXACT_FLOAT64 = 2**53
+_EXACT_INT64 = 2**62  # half of what an int64 holds, for the float64 sum that is held against it is rounded
 
 
 class Workspace:
@@ -92,6 +94,9 @@ def record_of(
         out_of_scope: Stretches whose bad units do not count for the policy.
         summing: Makes the running sums: NumPy's, or the compiled one.
         workspace: Memory to use again; None takes new memory, which the record may keep.
+
+    Raises:
+        DataError: There are more units than whole numbers of 64 bits can count.
     """
     space = Workspace() if workspace is None else workspace
     count = len(units)
@@ -110,6 +115,11 @@ def record_of(
     kind: type[np.float64 | np.int64] = np.float64
     total = running("total", units.total, kind)
     if total[-1] >= _EXACT_FLOAT64:  # floats round, but never from above this bound to below it
+        if total[-1] >= _EXACT_INT64:
+            raise DataError(
+                f"the slices hold about {float(total[-1]):.1e} units, more than can be counted exactly",
+                remedy="count in larger units, or read a shorter stretch",
+            )
         kind = np.int64
         total = running("total", units.total, kind)
     bad = running("bad", units.bad, kind)

@@ -141,16 +141,16 @@ def history_of(plan: Plan, memory: Memory, outcome: Outcome, *, before: Memory =
 def episodes_of(plan: Plan, outcome: Outcome, before: Memory = Memory()) -> tuple[Episode, ...]:
     """Pair firings with their resolutions, by their start; alerts that were out *before* are among them."""
     open_now = {
-        condition.name: Episode(condition.name, condition.severity, memory.firing_since, None)
-        for condition, memory in zip(plan.conditions, before.alerts, strict=False)
+        number: Episode(condition.name, condition.severity, memory.firing_since, None)
+        for number, (condition, memory) in enumerate(zip(plan.conditions, before.alerts, strict=False))
         if memory.firing_since is not None
     }
     done: list[Episode] = []
     for event in outcome.alerts:
         if event.fired:
-            open_now[event.condition] = Episode(event.condition, event.severity, event.at, None)
-        elif event.condition in open_now:
-            one = open_now.pop(event.condition)
+            open_now[event.number] = Episode(event.condition, event.severity, event.at, None)
+        elif event.number in open_now:
+            one = open_now.pop(event.number)
             done.append(Episode(one.condition, one.severity, one.start, event.at))
     return tuple(sorted([*done, *open_now.values()], key=lambda one: (one.start, one.condition)))
 

@@ -9,9 +9,9 @@ again with integers of any size. So the answer is always that of exact arithmeti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tightrope.alerting.conditions import is_significant
 from tightrope.base.units import duration_text
+from tightrope.budget.burn import slices_in
 from tightrope.budget.windows import periods
 from tightrope.engine.plan import Asked, Incident, Open, Plan, Significance
 from tightrope.engine.program import (
@@ -38,8 +39,9 @@ from tightrope.engine.program import (
     program_of,
 )
 from tightrope.engine.record import Record, Summing, Sums, running_sums
+from tightrope.policy.expressions import PREDICATE_FACTS
 from tightrope.sli.slices import Mask
-from tightrope.specs.model import RollingWindow
+from tightrope.specs.model import Basis, RollingWindow
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -282,7 +284,7 @@ def _significant(term: Significance, at: _Points, among: Mask | None) -> Mask:
     held = np.zeros(len(at.slices), np.bool_)
     chosen = np.arange(len(held)) if among is None else np.flatnonzero(among)
     high = at.slices[chosen] + (record.lead + 1)
-    low = high - term.lookback_s // plan.step_s
+    low = high - slices_in(term.lookback_s, plan.step_s)
     bads, totals = ((sums[high] - sums[low]).tolist() for sums in (record.bad, record.total))
     for place, bad, total in zip(chosen.tolist(), bads, totals, strict=True):
         # at least B of N, in whole units: both rounded up
@@ -308,46 +310,114 @@ def _asked(term: Asked, at: _Points, among: Mask | None) -> Mask:
         raise AssertionError("a plan with CEL needs somebody to ask")
     held = np.zeros(len(at.slices), np.bool_)
     chosen = np.arange(len(held)) if among is None else np.flatnonzero(among)
-    for place in chosen.tolist():
-        seen = facts_at(facts.plan, facts.record, int(at.slices[place]), facts.incidents)
-        held[place] = facts.ask(term.text, seen)
+    if not len(chosen):
+        return held
+    names, rows = _seen_by(term.text, facts, at.slices[chosen])
+    answers: dict[tuple[object, ...], bool] = {}
+    for place, row in zip(chosen.tolist(), rows, strict=True):
+        answer = answers.get(row)
+        if answer is None:
+            answer = answers[row] = facts.ask(term.text, _facts_of(names, row))
+        held[place] = answer
     return held
 
 
-def facts_at(plan: Plan, record: Record, index: int, incidents: Sequence[Incident]) -> dict[str, object]:
-    """What a CEL expression may look at for one slice: remaining, consumed, burn, coverage, incidents.
+def _seen_by(text: str, facts: _Facts, slices: Indices) -> tuple[list[tuple[str, str]], Iterator[tuple[object, ...]]]:
+    """What a CEL expression looks at, as rows of one value a slice, and the name of each column.
 
-    Floats; None for what is not known, and an expression that asks for it does not hold.
+    Equal rows get equal answers, so nothing that the text does not name may tell them apart.
+
+    Args:
+        text: The expression.
+        slices: Indices into the record, rising.
+
+    Returns:
+        Names (the fact, and the lookback for a burn rate) and rows: floats, None for what is not known, and a tuple of
+        the severities open.
     """
-    at = record.units.start + (index + 1) * plan.step_s
-    share = 1 - plan.target
-    low, full, elapsed = window_bounds(plan, record, index)
-    total = record.counts("total", low, index + 1)
-    bad = record.counts("scoped", low, index + 1)
-    projected = Fraction(total) * (full if plan.basis.value == "projected" else elapsed) / max(1, elapsed)
-    consumed = float(bad / (share * projected)) if projected else None
-    burns: dict[str, float] = {}
-    for lookback in plan.lookbacks_s:
-        steps = lookback // plan.step_s
-        units = record.counts("total", index + 1 - steps, index + 1)
-        spent = record.counts("scoped", index + 1 - steps, index + 1)
-        burns[duration_text(lookback)] = float(Fraction(spent, units) / share) if units else 0.0
-    seen = slice(max(0, low, record.first), index + 1)
-    excluded = 0 if record.units.excluded is None else int(record.units.excluded[seen].sum())
-    slots = index + 1 - low - excluded
-    open_now = [one.severity for one in incidents if one.start <= at < one.end]
-    return {
-        "remaining": None if consumed is None else 1 - consumed,
-        "consumed": consumed,
-        "burn": burns,
-        "coverage": int(record.units.covered[seen].sum()) / slots if slots > 0 else 0.0,
-        "incidents": open_now,
-    }
+    plan, record = facts.plan, facts.record
+    used = {name for name in PREDICATE_FACTS if re.search(rf"\b{name}\b", text)}
+    low, full, elapsed = _windows(plan, record, slices)
+    columns: dict[tuple[str, str], Sequence[object]] = {}
+    if used & {"remaining", "consumed"}:
+        # scaled up to the full window, as far as the basis is a projection
+        projected = plan.basis is Basis.PROJECTED
+        consumed = _shares(plan, record, low, slices, elapsed if projected else None, full if projected else None)
+        columns["consumed", ""] = consumed
+        columns["remaining", ""] = [None if one is None else 1 - one for one in consumed]
+    if "burn" in used:
+        for lookback_s in _lookbacks_in(text, plan.lookbacks_s):
+            begin = np.maximum(slices + 1 - slices_in(lookback_s, plan.step_s), -record.lead)
+            rates = _shares(plan, record, begin, slices, None, None)
+            columns["burn", duration_text(lookback_s)] = [0.0 if one is None else one for one in rates]
+    if "coverage" in used:
+        columns["coverage", ""] = _coverage(record, low, slices)
+    if "incidents" in used:
+        ends = record.units.start + (slices + 1) * plan.step_s
+        columns["incidents", ""] = [
+            tuple(one.severity for one in facts.incidents if one.start <= at < one.end) for at in ends.tolist()
+        ]
+    names = [name for name in columns if name[0] in used]
+    rows = zip(*(columns[name] for name in names), strict=True) if names else iter([()] * len(slices))
+    return names, rows
+
+
+def _facts_of(names: Sequence[tuple[str, str]], row: tuple[object, ...]) -> dict[str, object]:
+    """One row as the facts of an expression."""
+    seen: dict[str, object] = {}
+    burns: dict[str, object] = {}
+    for (name, lookback), value in zip(names, row, strict=True):
+        if name == "burn":
+            burns[lookback] = value
+            seen["burn"] = burns
+        else:
+            seen[name] = list(value) if isinstance(value, tuple) else value
+    return seen
+
+
+def _lookbacks_in(text: str, lookbacks_s: Sequence[int]) -> list[int]:
+    """The lookbacks that an expression asks for; all where it does more than look one up by its name."""
+    asked = re.findall(r"""\bburn\b(?:\s*\[\s*["'](\w+)["']\s*\])?""", text)
+    known = {duration_text(one): one for one in lookbacks_s}
+    if not all(name in known for name in asked):
+        return list(lookbacks_s)
+    return [one for name, one in known.items() if name in asked]
+
+
+def _shares(
+    plan: Plan, record: Record, low: Indices, slices: Indices, elapsed: Indices | None, full: Indices | None
+) -> list[float | None]:
+    """Bad units out of scope left aside / allowed units, each the float64 nearest to the exact ratio; None: no unit."""
+    share, high = plan.share, record.lead + slices + 1
+    spent, valid = (
+        (sums[high] - sums[np.maximum(record.lead + low, 0)]).astype(np.int64).tolist()
+        for sums in (record.scoped, record.total)
+    )
+    times = [1] * len(slices) if elapsed is None else elapsed.tolist()
+    over = [1] * len(slices) if full is None else full.tolist()
+    # whole numbers of any size: their quotient is rounded once
+    return [
+        bad * measured * share.denominator / (total * whole * share.numerator) if total else None
+        for bad, total, measured, whole in zip(spent, valid, times, over, strict=True)
+    ]
+
+
+def _coverage(record: Record, low: Indices, slices: Indices) -> list[float]:
+    """Share of the window's slices that were measured, excluded ones left aside; 0 if none is left to divide by."""
+    begin = np.minimum(np.maximum(low, record.first), slices + 1)
+    nothing = np.zeros(len(record.units), np.bool_)
+    excluded = nothing if record.units.excluded is None else record.units.excluded
+    covered_sums, excluded_sums = (
+        np.concatenate(([0], np.cumsum(marks, dtype=np.int64))) for marks in (record.units.covered, excluded)
+    )
+    covered = covered_sums[slices + 1] - covered_sums[begin]
+    slots = slices + 1 - low - (excluded_sums[slices + 1] - excluded_sums[begin])
+    return [one / of if of > 0 else 0.0 for one, of in zip(covered.tolist(), slots.tolist(), strict=True)]
 
 
 def _told(plan: Plan, record: Record, program: Program, peaks: Peaks) -> tuple[tuple[Peak, ...], Peak]:
     """The peaks as burn rates and as share of the budget, with their instants."""
-    share, units = float(1 - plan.target), record.units
+    share, units = float(plan.share), record.units
     told = tuple(
         Peak(float(peaks.values[at]) / share, units.start + (int(peaks.slices[at]) + 1) * units.step_s)
         if peaks.slices[at] >= 0
@@ -366,14 +436,12 @@ def _spans(plan: Plan, record: Record, first: int, last: int) -> list[Span]:
         return []
     step, start = plan.step_s, record.units.start
     if isinstance(plan.window, RollingWindow):
-        return list(_growing(first, last, None, plan.window.duration.seconds // step, record.first))
+        return list(_growing(first, last, None, slices_in(plan.window.duration.seconds, step), record.first))
     spans: list[Span] = []
-    for begin, end in periods(plan.window, start + (first + 1) * step, start + last * step):
-        # the period of an evaluation is the one that contains its instant, the end of its slice
-        low, high = -(-(begin - start) // step) - 1, -(-(end - start) // step) - 1
-        lower = -(-(begin - start) // step)
-        full = (end - start) // step - lower
-        spans += _growing(max(low, first), min(high, last), lower, full, max(record.first, lower))
+    for begin, end in periods(plan.window, start + first * step, start + (last - 1) * step):
+        # a slice is of the period in which it starts, and so is the evaluation at its end
+        lower, upper = -((start - begin) // step), -((start - end) // step)
+        spans += _growing(max(lower, first), min(upper, last), lower, upper - lower, max(record.first, lower))
     return spans
 
 
@@ -388,8 +456,19 @@ def _growing(first: int, last: int, lower: int | None, full: int, began: int) ->
 
 def window_bounds(plan: Plan, record: Record, index: int) -> tuple[int, int, int]:
     """The window at the end of slice *index*: its first slice, how many a full one has, how many have elapsed."""
-    span = _spans(plan, record, index, index + 1)[0]
-    return span.low_of(None)[0], span.full, span.full if span.elapsed is None else span.elapsed
+    low, full, elapsed = _windows(plan, record, np.asarray([index], np.int64))
+    return int(low[0]), int(full[0]), int(elapsed[0])
+
+
+def _windows(plan: Plan, record: Record, slices: Indices) -> tuple[Indices, Indices, Indices]:
+    """`window_bounds` at the end of each of some slices, whose indices rise."""
+    low, full, elapsed = (np.empty(len(slices), np.int64) for _ in range(3))
+    for span in _spans(plan, record, int(slices[0]), int(slices[-1]) + 1):
+        part = slice(*np.searchsorted(slices, (span.first, span.last)).tolist())
+        low[part] = _lows(span, None, slices[part], record.lead)
+        full[part] = span.full
+        elapsed[part] = span.full if span.elapsed is None else slices[part] + (span.elapsed - span.first)
+    return low, full, elapsed
 
 
 # --- sums and exact comparisons ------------------------------------------------------------------------------------

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-import numpy as np
-
 from tightrope.alerting import alerts
 from tightrope.alerting.alerts import AlertEvent, AlertMemory
 from tightrope.base.units import duration_text
+from tightrope.budget.burn import slices_in
 from tightrope.engine.plan import Check, Every, Firing, Incident, Never, Plan, Some
 from tightrope.engine.record import Record, Workspace, record_of
 from tightrope.engine.scan import Ask, Peak, Scanned, Scanner, scan, window_bounds
@@ -179,7 +178,7 @@ def _unfold(
             after, at, fired = alerts.unfold(alert_memories[number], holds, condition.alert_after_s, begin, end, step)
             alert_memories[number], settled[number] = after, _settled(after)
             if at is not None:
-                events.append(AlertEvent(at, condition.name, condition.severity, fired))
+                events.append(AlertEvent(at, condition.name, condition.severity, fired, number))
                 changed_at.add(at)
         if changed_at <= {begin}:
             if changed_at:
@@ -311,7 +310,7 @@ def _seen(
     firing: frozenset[str],
 ) -> Seen:
     """What the policy saw at the evaluation *at*, as far as *rule* looks at it."""
-    share = 1 - plan.target
+    share = plan.share
     index = (at - record.units.start) // plan.step_s - 1
     low, full, elapsed = window_bounds(plan, record, index)
     projected, measured = (full, elapsed) if plan.basis is Basis.PROJECTED and elapsed else (1, 1)
@@ -320,13 +319,8 @@ def _seen(
     burns = []
     for leaf in leaves(rule) if rule is not None else ():
         if isinstance(leaf, BurnRateIs):
-            start = index + 1 - leaf.lookback_s // plan.step_s
+            start = index + 1 - slices_in(leaf.lookback_s, plan.step_s)
             spent = record.counts("scoped", start, index + 1) * share.denominator
             burns.append((leaf.lookback_s, spent, record.counts("total", start, index + 1) * share.numerator))
     open_now = tuple(one.severity for one in incidents if one.start <= at < one.end)
     return Seen(whole - bad, whole, tuple(burns), open_now, tuple(sorted(firing)))
-
-
-def evaluated_slices(scanned: Scanned) -> np.ndarray:
-    """The codes slice by slice, uint64 of shape ``(last - first,)``: what a test compares."""
-    return np.repeat(scanned.codes, np.diff([*scanned.indices.tolist(), scanned.last]))

@@ -8,30 +8,28 @@ from fractions import Fraction
 
 import numpy as np
 
-from tightrope.base.errors import DataError
-from tightrope.base.units import HOUR_S
-from tightrope.budget.forecast import outlook
+from tightrope.base.errors import DataError, SpecError
+from tightrope.base.units import span_text, time_text
 from tightrope.budget.statement import Budget, Statement, state_of
 from tightrope.engine.plan import Incident, Plan, compile_plan
 from tightrope.engine.replay import History, replay
-from tightrope.engine.scan import Ask, Scanner
+from tightrope.engine.scan import Scanner
 from tightrope.engine.scanners import best_scanner
+from tightrope.engine.step import Memory, advance
 from tightrope.loop.exclusions import stretches_of
-from tightrope.policy.decision import Forecast
-from tightrope.policy.states import strictest
+from tightrope.policy.states import PolicyMemory
 from tightrope.sli.coverage import exclude, fill_gaps
 from tightrope.sli.methods import combine, unit_slices
 from tightrope.sli.slices import Slices
-from tightrope.specs.defaults import DEFAULT_POLICY, LOOKBACKS_S, default_conditions
+from tightrope.specs.defaults import LOOKBACKS_S, default_conditions, policy_of
 from tightrope.specs.model import (
     Basis,
     BudgetingMethod,
-    Comparison,
+    BurnRateIs,
     Condition,
     ErrorBudgetPolicy,
     Expression,
     Objective,
-    RemainingIs,
     Slo,
     Specs,
     leaves,
@@ -40,6 +38,9 @@ from tightrope.telemetry.reading import Quality, Reading
 
 Read = Callable[[Sequence[tuple[Slo, Objective]]], Sequence[Reading]]
 """Hands over the raw slices of several objectives at once; the telemetry room's door, already told since and until."""
+
+_MOST_BEYOND = 10_000_000
+"""Slices that a record is stretched at most, to reach the instant asked about: 19 years of minutes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,7 @@ class Assessment:
         history: The replay that led there.
         incidents: Known incidents of the service.
         quality: What the rows were like.
+        doubts: What makes the state uncertain, in sentences without their full stop; empty: nothing does.
         whole: This is the whole of a composite SLO.
         watched: Its alerts and policy count; the members of a time-based composite are shown only.
     """
@@ -69,6 +71,7 @@ class Assessment:
     history: History
     incidents: tuple[Incident, ...]
     quality: Quality
+    doubts: tuple[str, ...] = ()
     whole: bool = False
     watched: bool = True
 
@@ -76,6 +79,19 @@ class Assessment:
     def budget(self) -> Budget:
         """The budget on the basis that the policy sees."""
         return self.statement.budget(self.plan.basis)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the data is too old to go by, or nothing was ever measured."""
+        return self.statement.stale or self.history.memory.history_start is None
+
+    def age_s(self, now: int) -> int | None:
+        """Seconds since the newest slice that was measured or excluded; None: nothing was ever measured."""
+        if self.history.memory.history_start is None:
+            return None
+        units = self.units
+        known = units.covered if units.excluded is None else units.covered | units.excluded
+        return max(0, now - (units.end - int(np.argmax(known[::-1])) * units.step_s))
 
     @property
     def firing(self) -> tuple[Condition, ...]:
@@ -91,22 +107,37 @@ class Assessment:
         return f"{self.slo.name}/{self.objective.display_name or self.number + 1}"
 
 
-def policy_of(specs: Specs, slo: Slo) -> ErrorBudgetPolicy:
-    """The policy the SLO names, else the one that selects its service, else one that selects all, else the default."""
-    for policy in specs.policies:
-        if policy.name == slo.policy:
-            return policy
-    for policy in specs.policies:
-        if slo.service in policy.services:
-            return policy
-    return next((policy for policy in specs.policies if not policy.services), DEFAULT_POLICY)
-
-
 def conditions_of(slo: Slo) -> tuple[Condition, ...]:
     """The SLO's alert conditions; the default tiers where it names no alert policy."""
     if slo.alert_policies:
         return tuple(condition for policy in slo.alert_policies for condition in policy.conditions)
     return default_conditions(slo.window.duration.seconds)
+
+
+def looks_back_s(specs: Specs, slo: Slo) -> int:
+    """How far back anything looks that is told or decided of an SLO, seconds."""
+    predicates = [one for state in _policy(specs, slo).states for one in (state.enter, state.exit) if one is not None]
+    burns = [leaf.lookback_s for one in predicates for leaf in leaves(one) if isinstance(leaf, BurnRateIs)]
+    alerts = [lookback for condition in conditions_of(slo) for lookback in condition.lookbacks_s]
+    return max(slo.window.duration.seconds, *LOOKBACKS_S, *burns, *alerts)
+
+
+def reach_s(specs: Specs, slo: Slo) -> int:
+    """How much history the state of an SLO rests on, seconds: what a source that has no beginning is asked for.
+
+    What is looked back at once to know all of it, once more for the state to settle, and the longest that something
+    must hold or last.
+    """
+    waits = [
+        wait
+        for state in _policy(specs, slo).states
+        for wait in (state.enter_for_s, state.exit_for_s, state.minimum_stay_s)
+    ]
+    return 2 * looks_back_s(specs, slo) + max(waits)
+
+
+def _policy(specs: Specs, slo: Slo) -> ErrorBudgetPolicy:
+    return policy_of(specs.policies, slo.service, slo.policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +149,7 @@ class _How:
     known_at: int | None
     scanner: Scanner
     newest: int | None
+    begun_at: int | None
 
 
 def assess(
@@ -129,6 +161,7 @@ def assess(
     since: int | None = None,
     incidents: Sequence[Incident] = (),
     exclusions_known_at: int | None = None,
+    begun_at: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     scanner: Scanner | None = None,
 ) -> list[Assessment]:
@@ -142,6 +175,7 @@ def assess(
         since: Tell of the history only what happened after this instant.
         incidents: Known incidents, of any service.
         exclusions_known_at: Exclusions declared later are not known yet; None knows all.
+        begun_at: Where reading began though telemetry may not; None: there is nothing older than what is read.
         progress: Told the SLO's name, how many are done, and of how many.
         scanner: How to scan; None chooses what is done soonest. All scanners answer alike.
 
@@ -157,7 +191,7 @@ def assess(
         )
     readings = iter(read_out)
     chosen = scanner if scanner is not None else best_scanner(sum(len(one.slices) for one in read_out))
-    how = _How(at, since, exclusions_known_at, chosen, newest if at is None else at)
+    how = _How(at, since, exclusions_known_at, chosen, newest if at is None else at, begun_at)
     found: list[Assessment] = []
     for done, slo in enumerate(slos):
         if progress is not None:
@@ -188,11 +222,11 @@ def _member(
     if not len(raw) and how.newest is not None:
         raw = replace(raw, start=how.newest - how.newest % raw.step_s)
     until = raw.end if how.at is None else how.at
+    _refuse_far_beyond(slo, raw, until)
     raw = padded(raw, until)
     outside = stretches_of(specs.exclusions, slo, raw.start, raw.end, known_at=how.known_at)
     units = fill_gaps(unit_slices(exclude(raw, outside), slo, objective), slo.gaps)
-    weight = objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1)
-    return _drawn_up(specs, slo, objective, number, units, until, incidents, reading.quality, how, weight=weight)
+    return _drawn_up(specs, slo, objective, number, units, until, incidents, reading.quality, how)
 
 
 def _whole(
@@ -216,10 +250,12 @@ def _drawn_up(
     incidents: tuple[Incident, ...],
     quality: Quality,
     how: _How,
-    *,
-    weight: Fraction = Fraction(1),
 ) -> Assessment:
-    policy = policy_of(specs, slo)
+    policy = _policy(specs, slo)
+    weight = objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1)
+    out_of_scope = [(one.start, one.end) for one in incidents if one.cause in policy.out_of_scope]
+    asker = _Asker()
+    ask = asker if _asks(policy) else None
     plan = compile_plan(
         step_s=units.step_s,
         target=objective.target,
@@ -236,11 +272,30 @@ def _drawn_up(
         plan,
         units,
         incidents=incidents,
-        out_of_scope=[(one.start, one.end) for one in incidents if one.cause in policy.out_of_scope],
+        out_of_scope=out_of_scope,
         since=how.since,
-        ask=_asker(policy),
+        ask=ask,
         scanner=how.scanner,
     )
+    doubts = list(asker.failures.values())
+    if how.begun_at is not None:
+        # from where on everything looked back at was read, the strictest state may have held as well as the free one
+        other, _ = advance(
+            plan,
+            Memory(history.memory.history_start, policy=PolicyMemory(state=len(policy.states) - 1)),
+            units,
+            since=how.begun_at + looks_back_s(specs, slo),
+            incidents=incidents,
+            out_of_scope=out_of_scope,
+            ask=ask,
+            scanner=how.scanner,
+        )
+        if other.policy.state != history.memory.policy.state:
+            doubts.append(
+                f"the state may depend on telemetry older than {time_text(how.begun_at)}: it is {history.final_state} "
+                f"if all was well then, and {policy.states[other.policy.state].name} if it was in "
+                f"{policy.states[-1].name}"
+            )
     statement = state_of(
         units,
         objective.target,
@@ -251,8 +306,21 @@ def _drawn_up(
         gaps=slo.gaps,
         stale_after=slo.stale_after,
         unit_s=0 if slo.method is BudgetingMethod.OCCURRENCES else units.step_s,
+        weight=weight,
     )
-    return Assessment(slo, objective, number, policy, plan, units, statement, history, incidents, quality)
+    return Assessment(
+        slo, objective, number, policy, plan, units, statement, history, incidents, quality, tuple(doubts)
+    )
+
+
+def _refuse_far_beyond(slo: Slo, raw: Slices, until: int) -> None:
+    """A record is stretched to the instant asked about; a mistaken one must not take all memory."""
+    if until - raw.end > _MOST_BEYOND * raw.step_s:
+        raise DataError(
+            f"{time_text(until)} is {span_text(until - raw.end)} after the end of the data of {slo.name}, "
+            f"{time_text(raw.end)}",
+            remedy="ask about an earlier instant, or read telemetry that goes on",
+        )
 
 
 def padded(raw: Slices, until: int) -> Slices:
@@ -271,46 +339,23 @@ def padded(raw: Slices, until: int) -> Slices:
     )
 
 
-def _asker(policy: ErrorBudgetPolicy) -> Ask | None:
-    """Somebody to answer the policy's CEL expressions, if it has any."""
+def _asks(policy: ErrorBudgetPolicy) -> bool:
+    """Whether the states of a policy ask CEL expressions."""
     predicates = [one for state in policy.states for one in (state.enter, state.exit) if one is not None]
-    if not any(isinstance(leaf, Expression) for one in predicates for leaf in leaves(one)):
-        return None
-    from tightrope.policy.expressions import evaluate
-
-    def ask(text: str, facts: Mapping[str, object]) -> bool:
-        return evaluate(Expression(text), facts) is True
-
-    return ask
+    return any(isinstance(leaf, Expression) for one in predicates for leaf in leaves(one))
 
 
-def service_state(assessments: Sequence[Assessment]) -> str:
-    """A service's state: the strictest over its objectives."""
-    watched = [one for one in assessments if one.watched]
-    return strictest(watched[0].policy, [one.history.final_state for one in watched])
+class _Asker:
+    """Answers the policy's CEL expressions. One that fails does not hold, and *failures* tell once why."""
 
+    def __init__(self) -> None:
+        self.failures: dict[str, str] = {}
 
-def forecast_of(assessment: Assessment) -> Forecast | None:
-    """When the budget will be spent, if it burns; when the way out of a strict state is met, if it is in one."""
-    states = {state.name: state for state in assessment.policy.states}
-    state = states[assessment.history.final_state]
-    budget, statement = assessment.budget, assessment.statement
-    if budget.remaining_ratio is None:
-        return None
-    common = (assessment.units, assessment.plan.target, assessment.plan.window, statement.at)
-    six_hours = next((burn for burn in statement.burns if burn.lookback_s == 6 * HOUR_S), None)
-    if six_hours is not None and six_hours.rate > 1 and budget.remaining_ratio > 0:
-        out = outlook(*common, lambda spent: spent >= 1, burning=True)
-        return Forecast("exhausted", out.at, out.earliest, out.latest, out.assumption)
-    exit_bound = next((one for one in leaves(state.exit) if isinstance(one, RemainingIs)), None) if state.exit else None
-    if exit_bound is None or budget.remaining_ratio > exit_bound.bound:
-        return None
-    bound = 1 - float(exit_bound.bound)
-    upward = exit_bound.op in {Comparison.GT, Comparison.GTE}
-    out = outlook(
-        *common,
-        (lambda spent: spent <= bound) if upward else (lambda spent: spent >= bound),
-        burning=False,
-        hold_s=state.exit_for_s,
-    )
-    return Forecast("recovered", out.at, out.earliest, out.latest, out.assumption)
+    def __call__(self, text: str, facts: Mapping[str, object]) -> bool:
+        from tightrope.policy.expressions import evaluate
+
+        try:
+            return evaluate(Expression(text), facts) is True
+        except SpecError as error:
+            self.failures.setdefault(text, f"{error.message}; it counts as not holding")
+            return False

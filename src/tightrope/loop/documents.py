@@ -52,7 +52,7 @@ def status_document(assessment: Assessment, basis: Basis | None = None) -> dict[
         "flow": str(state.flow),
         "state": state.name,
         "stateSince": None if assessment.history.since is None else time_text(assessment.history.since),
-        "stale": statement.stale,
+        "stale": assessment.stale,
         "policy": assessment.policy.name,
         "asOf": time_text(statement.at),
     }
@@ -69,12 +69,14 @@ def status_document(assessment: Assessment, basis: Basis | None = None) -> dict[
         document["objectiveName"] = assessment.objective.display_name or str(assessment.number + 1)
     if slo.composite:
         document["composite"] = "whole" if assessment.whole else "member"
-    if assessment.quality.bad_rows or assessment.quality.notes:
+    if assessment.plan.weight != 1:
+        document["weight"] = number(assessment.plan.weight)
+    if assessment.quality.bad_rows or assessment.quality.notes or assessment.doubts:
         document["quality"] = {
             "rows": assessment.quality.rows,
             "badRows": assessment.quality.bad_rows,
             "examples": [f"{one.source}:{one.line}: {one.why}" for one in assessment.quality.examples],
-            "notes": list(assessment.quality.notes),
+            "notes": [*assessment.quality.notes, *assessment.doubts],
         }
     return document
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from tightrope.base.errors import DataError
+from tightrope.base.errors import DataError, TightropeError
+from tightrope.base.units import instant_of
+from tightrope.policy.calendars import spans
 from tightrope.sli.coverage import Stretch
 from tightrope.specs.model import Exclusion, Slo
 
-_MOST_OCCURRENCES = 100_000
+_LAST_YEAR = 9990  # no calendar reaches further
 
 
 def stretches_of(
@@ -19,7 +22,11 @@ def stretches_of(
     """List the stretches within ``[start, end)`` that exclusions take out for *slo*, oldest first.
 
     A stretch that began before its exclusion was declared counts only if the exclusion is retroactive; one that is
-    declared after *known_at* is not known yet.
+    declared after *known_at* is not known yet. Rules recur as those of freeze calendars do (`policy.calendars.spans`):
+    the start is the first occurrence, and the rule is DAILY or rarer.
+
+    Raises:
+        DataError: A rule can't be used; names the exclusion.
     """
     found: list[Stretch] = []
     for exclusion in exclusions:
@@ -30,40 +37,32 @@ def stretches_of(
         declared = exclusion.declared_at
         if declared is not None and known_at is not None and declared > known_at:
             continue
-        for begin, stop in _occurrences(exclusion, start, end):
-            if exclusion.retroactive or declared is None or begin >= declared:
-                found.append((begin, stop))
+        for begin in _begins(exclusion, start - exclusion.duration_s, end):
+            within = begin < end and begin + exclusion.duration_s > start
+            if within and (exclusion.retroactive or declared is None or begin >= declared):
+                found.append((begin, begin + exclusion.duration_s))
     return tuple(sorted(found))
 
 
-def _occurrences(exclusion: Exclusion, start: int, end: int) -> list[Stretch]:
+def _begins(exclusion: Exclusion, start: int, end: int) -> list[int]:
+    """When an exclusion begins, at least within ``[start, end)``."""
     if not exclusion.rrule:
-        begin = _instant(exclusion.starts_at, exclusion.time_zone)
-        return [(begin, begin + exclusion.duration_s)] if begin < end and begin + exclusion.duration_s > start else []
-    from dateutil.rrule import rrulestr
-
-    zone = ZoneInfo(exclusion.time_zone)
-    text = exclusion.rrule if ":" in exclusion.rrule else f"RRULE:{exclusion.rrule}"
+        return [instant_of(exclusion.starts_at, ZoneInfo(exclusion.time_zone))]
+    first, last = (min(datetime.fromtimestamp(at, UTC).year, _LAST_YEAR) for at in (start, end))
+    # An event of one second a time: longer ones that meet would be handed out as one, with the begin of the first.
+    calendar = "\n".join(
+        (
+            "BEGIN:VCALENDAR",
+            "BEGIN:VEVENT",
+            f"DTSTART;TZID={exclusion.time_zone}:{exclusion.starts_at:%Y%m%dT%H%M%S}",
+            "DURATION:PT1S",
+            f"RRULE:{exclusion.rrule}",
+            "END:VEVENT",
+            "END:VCALENDAR",
+        )
+    )
     try:
-        rule = rrulestr(text, dtstart=exclusion.starts_at, ignoretz=True)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"exclusion {exclusion.name}: {exclusion.rrule!r} is no recurrence rule: {error}") from None
-    local_start = datetime.fromtimestamp(start - exclusion.duration_s, UTC).astimezone(zone).replace(tzinfo=None)
-    local_end = datetime.fromtimestamp(end, UTC).astimezone(zone).replace(tzinfo=None)
-    found: list[Stretch] = []
-    for count, local in enumerate(rule.xafter(local_start - timedelta(hours=1), inc=True)):
-        if local > local_end + timedelta(hours=1):
-            break
-        if count >= _MOST_OCCURRENCES:
-            raise DataError(
-                f"exclusion {exclusion.name} recurs more than {_MOST_OCCURRENCES} times in the stretch looked at",
-                remedy="use a rarer FREQ, or a longer duration",
-            )
-        begin = _instant(local, exclusion.time_zone)
-        if begin < end and begin + exclusion.duration_s > start:
-            found.append((begin, begin + exclusion.duration_s))
-    return found
-
-
-def _instant(local: datetime, zone: str) -> int:
-    return int(local.replace(tzinfo=ZoneInfo(zone)).timestamp())
+        return [span.starts_at for year in range(first, last + 1, 2) for span in spans(calendar, year)]
+    except TightropeError as error:
+        what = re.sub(r"^line \d+: ", "", error.message)
+        raise DataError(f"exclusion {exclusion.name}: {what}", remedy=error.remedy) from None

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
-from tightrope.base.units import duration_text
-from tightrope.loop.assess import Assessment, forecast_of, policy_of
+from tightrope.base.units import MINUTE_S, duration_text
+from tightrope.engine.plan import Incident
+from tightrope.loop.assess import Assessment
+from tightrope.loop.forecasting import forecast_of
 from tightrope.policy.decision import Decision, GateFacts, GateRequest, SloFacts
 from tightrope.policy.gate import decide
-from tightrope.specs.model import Slo, Specs
+from tightrope.specs.defaults import policy_of
+from tightrope.specs.model import ErrorBudgetPolicy, Specs
 
 
 def facts_of(assessment: Assessment, now: int) -> SloFacts:
     """What the gate may know of one objective at *now*, which may be later than its telemetry."""
     statement, history, budget = assessment.statement, assessment.history, assessment.budget
-    age = None if statement.last_covered is None else max(0, now - statement.last_covered)
-    stale_after_s = assessment.slo.stale_after * assessment.units.step_s
     last = history.transitions[-1] if history.transitions else None
     known = budget.remaining_ratio is not None
     return SloFacts(
@@ -31,12 +33,13 @@ def facts_of(assessment: Assessment, now: int) -> SloFacts:
         unit_s=statement.unit_s,
         window_s=statement.window_end - statement.window_start,
         coverage=statement.coverage,
-        data_age_s=age,
-        stale=age is None or age >= stale_after_s,
-        stale_after_s=stale_after_s,
+        data_age_s=assessment.age_s(now),
+        stale=assessment.stale,
+        stale_after_s=assessment.slo.stale_after * assessment.units.step_s,
         burn_rates=tuple((duration_text(burn.lookback_s), burn.rate) for burn in statement.burns),
         firing=tuple((condition.name, condition.severity) for condition in assessment.firing),
         forecast=forecast_of(assessment),
+        doubts=assessment.doubts,
     )
 
 
@@ -44,31 +47,66 @@ def ask_gate(
     specs: Specs, request: GateRequest, assessments: Sequence[Assessment], *, rollouts_running: int = 0
 ) -> Decision:
     """Answer whether the change may go out at ``request.asked_at``, from assessments made as of then."""
+    return decide(request, gather(specs, request, assessments, rollouts_running=rollouts_running))
+
+
+def gather(
+    specs: Specs, request: GateRequest, assessments: Sequence[Assessment], *, rollouts_running: int = 0
+) -> GateFacts:
+    """All that the gate may look at, for a change that asks at ``request.asked_at``."""
     watched = [one for one in assessments if one.watched and one.slo.service == request.service]
-    policy = watched[0].policy if watched else policy_of(specs, _nobody(request.service))
-    incidents = {
-        (one.id or one.severity, one.severity)
-        for each in watched
-        for one in each.incidents
-        if one.start <= request.asked_at < one.end
-    }
-    return decide(
-        request,
-        GateFacts(
-            policy=policy,
-            slos=tuple(facts_of(one, request.asked_at) for one in watched),
-            bullets=tuple(one for one in specs.silver_bullets if one.service == request.service),
-            open_incidents=tuple(sorted(incidents)),
-            rollouts_running=rollouts_running,
-        ),
+    known = [incident for one in watched for incident in one.incidents]
+    facts = tuple(facts_of(one, request.asked_at) for one in watched)
+    return _gathered(specs, request, facts, known, rollouts_running)
+
+
+def gather_unread(specs: Specs, request: GateRequest, why: str, incidents: Sequence[Incident] = ()) -> GateFacts:
+    """All that the gate may look at where telemetry can't be read, and *why* in words: nothing is known of any SLO.
+
+    The freest state stands for the one that is not known; missing data decides before it.
+    """
+    policy = policy_of_service(specs, request.service)
+    unread = tuple(
+        SloFacts(
+            slo=slo.name,
+            objective=slo.objectives[0].target,
+            state=policy.states[0].name,
+            state_since=None,
+            state_reason="",
+            remaining=None,
+            allowed=None,
+            consumed=None,
+            unit="events",
+            unit_s=0,
+            window_s=slo.window.duration.seconds,
+            coverage=Fraction(0),
+            data_age_s=None,
+            stale=True,
+            stale_after_s=slo.stale_after * (slo.step_s or MINUTE_S),
+            burn_rates=(),
+            unread=why,
+        )
+        for slo in specs.of_service(request.service)
     )
+    known = [one for one in incidents if one.service in ("", request.service)]
+    return _gathered(specs, request, unread, known, 0)
 
 
-def _nobody(service: str) -> Slo:
-    """An SLO that promises nothing, to look up the policy of a service that has none."""
-    from fractions import Fraction
+def policy_of_service(specs: Specs, service: str) -> ErrorBudgetPolicy:
+    """The policy that a service follows: all its SLOs have the same (`TR042`)."""
+    return policy_of(specs.policies, service, next((slo.policy for slo in specs.of_service(service)), None))
 
-    from tightrope.base.units import Duration
-    from tightrope.specs.model import BudgetingMethod, Objective, RollingWindow
 
-    return Slo("", service, BudgetingMethod.OCCURRENCES, RollingWindow(Duration(28, "d")), (Objective(Fraction(0)),))
+def _gathered(
+    specs: Specs, request: GateRequest, slos: tuple[SloFacts, ...], incidents: Sequence[Incident], rollouts: int
+) -> GateFacts:
+    at = request.asked_at
+    return GateFacts(
+        policy=policy_of_service(specs, request.service),
+        slos=slos,
+        bullets=tuple(one for one in specs.silver_bullets if one.service == request.service),
+        open_incidents=tuple(
+            sorted({(one.id or one.severity, one.severity) for one in incidents if one.start <= at < one.end})
+        ),
+        rollouts_running=rollouts,
+    )

@@ -20,7 +20,7 @@ def rehearse(specs: Specs, scenario: Scenario) -> Callable[[Scenario, int, Seque
     """Make the function that tells a scenario's situation at an instant.
 
     Raises:
-        NotFoundError: The scenario's policy is not among the specs.
+        NotFoundError: The scenario's policy is not among the specs, or has no state of an expected name.
     """
     policies = {policy.name: policy for policy in (DEFAULT_POLICY, *specs.policies)}
     if scenario.policy not in policies:
@@ -29,8 +29,20 @@ def rehearse(specs: Specs, scenario: Scenario) -> Callable[[Scenario, int, Seque
             remedy=f"policies are {', '.join(policies)}",
         )
     policy = policies[scenario.policy]
+    states = [state.name for state in policy.states]
+    for expected in scenario.expectations:
+        if expected.state is not None and expected.state not in states:
+            raise NotFoundError(
+                f"the test {scenario.name!r} expects the state {expected.state!r}, which the policy {policy.name!r} "
+                "does not have",
+                remedy=f"states are {', '.join(states)}",
+            )
     world = replace(
-        specs, slos=(scenario.slo,), policies=(replace(policy, services=frozenset()),), silver_bullets=scenario.bullets
+        specs,
+        slos=(scenario.slo,),
+        policies=(replace(policy, services=frozenset()),),
+        exclusions=(),  # the specs' own maintenance is no part of a made-up world
+        silver_bullets=scenario.bullets,
     )
 
     def situation(scene: Scenario, at: int, kinds: Sequence[ChangeKind]) -> Situation:

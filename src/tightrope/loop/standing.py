@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from tightrope.budget.words import Standing
-from tightrope.loop.assess import Assessment, forecast_of
+from tightrope.loop.assess import Assessment
+from tightrope.loop.forecasting import forecast_of
 from tightrope.policy.states import named
 from tightrope.specs.model import ChangeKind
 
@@ -15,18 +16,18 @@ def standing_of(assessment: Assessment, now: int) -> Standing:
     """How one objective stands at *now*, which may be later than its telemetry."""
     statement, state = assessment.statement, named(assessment.policy, assessment.history.final_state)
     forecast = forecast_of(assessment)
-    age = None if statement.last_covered is None else max(0, now - statement.last_covered)
     return Standing(
         service=assessment.slo.service,
         budget=assessment.budget,
         unit_s=statement.unit_s,
         flow=state.flow,
         ship=state.ship,
-        stale=age is None or age >= assessment.slo.stale_after * assessment.units.step_s,
-        age_s=age,
+        stale=assessment.stale,
+        age_s=assessment.age_s(now),
         coming=forecast.what if forecast is not None else None,
         coming_at=forecast.at if forecast is not None else None,
         holds_features=ChangeKind.FEATURE not in state.allows,
+        at=now,
     )
 
 

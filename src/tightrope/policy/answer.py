@@ -76,6 +76,8 @@ def _stands(question: Question) -> str:
 
 
 def _missing(question: Question, slo: SloFacts) -> str:
+    if slo.unread:
+        return f"the telemetry of {question.service} can't be read"
     if slo.data_age_s is None:
         return f"{question.service} has never had any telemetry"
     since = instant_text(question.at - slo.data_age_s, question.at)

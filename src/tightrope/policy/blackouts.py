@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-from tightrope.base.units import DAY_S
-from tightrope.policy.calendars import instant
+from tightrope.base.units import DAY_S, instant_of
 from tightrope.policy.freezes import Freeze
 from tightrope.specs.model import BlackoutHours
 
@@ -71,13 +70,13 @@ def _wall(day: date, minute: int) -> datetime:
 
 def _begins(wall: datetime, zone: tzinfo) -> int:
     """The first instant at which the local clock shows *wall* or, where it never does, jumps over it."""
-    first = instant(wall, zone)
+    first = instant_of(wall, zone)
     return first if _shows(first, zone) == wall else _jump_over(wall, zone, first)
 
 
 def _ends(wall: datetime, zone: tzinfo) -> int:
     """The last instant at which the local clock shows *wall* or, where it never does, jumps over it."""
-    last = instant(wall.replace(fold=1), zone)
+    last = instant_of(wall.replace(fold=1), zone)
     return last if _shows(last, zone) == wall else _jump_over(wall, zone, last)
 
 

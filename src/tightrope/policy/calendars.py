@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tightrope.base.errors import TightropeError
+from tightrope.base.units import instant_of
 
 LONGEST_TEXT = 1_000_000
 """Characters of a calendar that are read; more is refused."""
@@ -18,7 +19,6 @@ LONGEST_TEXT = 1_000_000
 MOST_OCCURRENCES = 20_000
 """Occurrences of one calendar that are looked at, from its first DTSTART on; more is refused."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _CLOCK_CHANGE = re.compile(r"FREQ=YEARLY(;(BYMONTH|BYDAY|BYMONTHDAY|BYYEARDAY|INTERVAL|UNTIL|COUNT|WKST)=[^;]*)*")
 _FIRST_YEAR, _LAST_YEAR = 1900, 2999
@@ -54,11 +54,6 @@ def spans(text: str, year: int) -> tuple[Span, ...]:
 def check(text: str) -> None:
     """Read a calendar only to find out whether it can be read; raises `TightropeError` naming line and property."""
     _events(text)
-
-
-def instant(wall: datetime, zone: tzinfo) -> int:
-    """Turn a naive local time into UTC epoch seconds."""
-    return int((wall.replace(tzinfo=zone) - _EPOCH) // timedelta(seconds=1))
 
 
 # --- occurrences -------------------------------------------------------------------------------------------------
@@ -112,7 +107,7 @@ class _Event:
 
 @lru_cache(maxsize=256)
 def _spans(text: str, year: int) -> tuple[Span, ...]:
-    begin, end = instant(_new_year(year), UTC), instant(_new_year(year + 2), UTC)
+    begin, end = instant_of(_new_year(year), UTC), instant_of(_new_year(year + 2), UTC)
     events = _events(text)
     replaced: dict[str, _Left] = {}
     for event in events:
@@ -133,7 +128,7 @@ def _spans(text: str, year: int) -> tuple[Span, ...]:
                     f"the calendar has more than {MOST_OCCURRENCES:,} occurrences before {year + 2}",
                     "begin DTSTART later, or end the rule by UNTIL or COUNT",
                 )
-            starts_at = instant(start, event.zone)
+            starts_at = instant_of(start, event.zone)
             if starts_at in left.instants or start.date() in left.days:
                 continue
             if ends_at > starts_at and ends_at > begin and starts_at < end:
@@ -158,7 +153,7 @@ def _occurrences(event: _Event, horizon: datetime) -> Iterator[tuple[datetime, i
 
 
 def _ends_at(event: _Event, start: datetime) -> int:
-    return instant(start + event.wall_length, event.zone) + event.exact_s
+    return instant_of(start + event.wall_length, event.zone) + event.exact_s
 
 
 def _recurrences(rule: _Rule, start: datetime, horizon: datetime) -> Iterator[datetime]:
@@ -412,13 +407,13 @@ class _Reader:
                 )
             days = timedelta(days=self.wall_days())
             exact_s = int((duration - days).total_seconds())
-            return instant(start + days, zone) + exact_s, days, exact_s
+            return instant_of(start + days, zone) + exact_s, days, exact_s
         if "DTEND" in self.component:
             end = self.moment("DTEND", self.component["DTEND"])
             if isinstance(end, datetime) is whole_day:
                 self.fail("DTEND", "DTSTART and DTEND are not of one kind", "write both as dates, or both as times")
-            ends_at = instant(_naive(end), self.zone_of("DTEND", self.component["DTEND"]))
-            if ends_at <= instant(start, zone):
+            ends_at = instant_of(_naive(end), self.zone_of("DTEND", self.component["DTEND"]))
+            if ends_at <= instant_of(start, zone):
                 self.fail(
                     "DTEND", "the event ends before it begins", "put DTEND after DTSTART; the end is not included"
                 )
@@ -427,7 +422,7 @@ class _Reader:
         if not whole_day:
             self.fail("DTSTART", "the event has no DTEND or DURATION, so it lasts no time", "add DTEND or DURATION")
         day = timedelta(days=1)
-        return instant(start + day, zone), day, 0
+        return instant_of(start + day, zone), day, 0
 
     def wall_days(self) -> int:
         """Days of the DURATION as it is written: the library does not tell 24 hours from a day."""
@@ -490,12 +485,14 @@ class _Reader:
             if period is not None:
                 first, last = period
                 of = UTC if first.tzinfo is not None and "TZID" not in value.params else of
-                starts_at = instant(_naive(first), of)
+                starts_at = instant_of(_naive(first), of)
                 ends_at = (
-                    starts_at + int(last.total_seconds()) if isinstance(last, timedelta) else instant(_naive(last), of)
+                    starts_at + int(last.total_seconds())
+                    if isinstance(last, timedelta)
+                    else instant_of(_naive(last), of)
                 )
             else:
-                starts_at, ends_at = instant(_naive(self.moment("RDATE", value, nth)), of), None
+                starts_at, ends_at = instant_of(_naive(self.moment("RDATE", value, nth)), of), None
             yield _Added(datetime.fromtimestamp(starts_at, tz=zone).replace(tzinfo=None), ends_at)
 
     def left(self, name: str, values: Iterable[tuple[Any, int]]) -> _Left:
@@ -503,7 +500,7 @@ class _Reader:
         for value, nth in values:
             moment = self.moment(name, value, nth)
             if isinstance(moment, datetime):
-                instants.add(instant(_naive(moment), self.zone_of(name, value, nth)))
+                instants.add(instant_of(_naive(moment), self.zone_of(name, value, nth)))
             else:
                 days.add(moment)
         return _Left(frozenset(instants), frozenset(days))

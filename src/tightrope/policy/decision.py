@@ -61,12 +61,14 @@ class SloFacts:
     unit_s: int  # seconds that one unit stands for under the time-based methods, else 0
     window_s: int
     coverage: Fraction
-    data_age_s: int | None  # age of the newest slice; None: there never was one
+    data_age_s: int | None  # since the newest slice that was measured or excluded; None: nothing was ever measured
     stale: bool
     stale_after_s: int
     burn_rates: tuple[tuple[str, Fraction | None], ...]
     firing: tuple[tuple[str, str], ...] = ()  # (condition, severity)
     forecast: Forecast | None = None
+    doubts: tuple[str, ...] = ()  # why the state may be another, in sentences without their full stop
+    unread: str = ""  # why its telemetry could not be read; empty: it was
 
 
 @dataclass(frozen=True, slots=True)

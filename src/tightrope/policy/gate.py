@@ -108,6 +108,7 @@ def _reasons(question: Question, kind: ChangeKind) -> tuple[Reason, ...]:
     reasons = (
         *_telemetry(question, kind),
         *_coverage(question),
+        *_certainty(question),
         *_state(question, kind),
         *_closed(question, kind),
         *_rollouts(question),
@@ -140,7 +141,9 @@ def _telemetry(question: Question, kind: ChangeKind) -> Iterator[Reason]:
     stale = [slo for slo in question.slos if slo.stale]
     for slo in stale:
         bound = f"at most {duration_text(slo.stale_after_s)}"
-        if slo.data_age_s is None:
+        if slo.unread:
+            measured, missing = "out of reach", f"the telemetry of {slo.slo} can't be read: {slo.unread}"
+        elif slo.data_age_s is None:
             measured, missing = "never any data", f"{slo.slo} has never had any data"
         else:
             measured = span_text(slo.data_age_s)
@@ -174,6 +177,12 @@ def _coverage(question: Question) -> Iterator[Reason]:
             yield Reason(
                 "window-measured", _WARN, says, measured, f"at least {float(COVERAGE_FLOOR) * 100:g} %", slo.slo
             )
+
+
+def _certainty(question: Question) -> Iterator[Reason]:
+    for slo in question.slos:
+        for doubt in slo.doubts:
+            yield Reason("state-certain", _WARN, doubt, "in doubt", "", slo.slo)
 
 
 def _state(question: Question, kind: ChangeKind) -> Iterator[Reason]:

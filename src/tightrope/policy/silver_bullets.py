@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
 
-from tightrope.base.units import duration_text
-from tightrope.policy.calendars import instant
+from tightrope.base.units import duration_text, instant_of
 from tightrope.policy.decision import GateRequest
 from tightrope.policy.wording import instant_text
 from tightrope.specs.model import ExceptionQuota, SilverBullet
@@ -119,4 +118,4 @@ def _name(person: str) -> str:
 
 
 def _month_begin(month: int) -> int:
-    return instant(datetime.combine(date(month // 12, month % 12 + 1, 1), datetime.min.time()), UTC)
+    return instant_of(datetime.combine(date(month // 12, month % 12 + 1, 1), datetime.min.time()), UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from tightrope.base.units import DAY_S, HOUR_S, MINUTE_S, duration_text
@@ -101,3 +102,14 @@ DEFAULT_POLICY = ErrorBudgetPolicy(
     out_of_scope=frozenset({"dependency", "maintenance"}),
     version="built-in-1",
 )
+
+
+def policy_of(policies: Sequence[ErrorBudgetPolicy], service: str, named: str | None = None) -> ErrorBudgetPolicy:
+    """The policy an SLO names, else the one that selects its service, else one that selects all, else the default."""
+    for policy in policies:
+        if policy.name == named:
+            return policy
+    for policy in policies:
+        if service in policy.services:
+            return policy
+    return next((policy for policy in policies if not policy.services), DEFAULT_POLICY)

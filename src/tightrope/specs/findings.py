@@ -274,8 +274,9 @@ _RULES = (
     _warning(
         "TR036",
         "Shorter than the resolution",
-        "The indicator has one slice per `tightrope.dev/resolution`; a lookback, slice or window below that sees no or "
-        "one slice only.",
+        "The indicator has one slice per `tightrope.dev/resolution`, the budget under the time-based methods one per "
+        "`timeSliceWindow`. A lookback below that counts the last whole slice: an alert meant for 5 minutes reacts to "
+        "an hour where slices are hours. That goes for the default alerts and for the states of the policy, too.",
         "annotations: {tightrope.dev/resolution: 1m}\n# lookbacks of 5m and more",
     ),
     _warning(
@@ -309,6 +310,14 @@ _RULES = (
         "Files were skipped",
         "In directories, files without any OpenSLO or Tightrope document are passed over.",
         "tightrope validate slo/",
+    ),
+    _error(
+        "TR042",
+        "The SLOs of a service follow different policies",
+        "A service has one state, the strictest over its SLOs, and one gate; so all its SLOs follow one error budget "
+        "policy. An SLO follows the policy it names in `tightrope.dev/policy`, else the one that lists its service, "
+        "else the one without `services`, else the default.",
+        "kind: ErrorBudgetPolicy\nspec:\n  services: [checkout]     # for all SLOs of checkout",
     ),
     _error(
         "TR090",

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise, product
 
+from tightrope.base.errors import Place
 from tightrope.base.units import HOUR_S, MINUTE_S, Duration, duration_text
+from tightrope.specs.defaults import default_conditions
 from tightrope.specs.model import (
     AlertFiring,
     AllOf,
     AnyOf,
+    BudgetingMethod,
     BurnRateIs,
     Comparison,
     Condition,
@@ -110,15 +113,43 @@ def lint_conditions(slo: Slo, conditions: Iterable[tuple[Condition, Table]], rep
                     path=path,
                     remedy=f"look back {slo.window.duration} at most",
                 )
-            if slo.step_s is not None and lookback_s < slo.step_s:
-                report.add(
-                    "TR036",
-                    f"{condition.name} looks back {duration_text(lookback_s)}, but {slo.name} has one slice in "
-                    f"{duration_text(slo.step_s)}",
-                    condition.place,
-                    path=path,
-                    remedy=f"look back {duration_text(slo.step_s)} or longer",
-                )
+            _lint_lookbacks(condition.name, (lookback_s,), slo, condition.place, path, report)
+
+
+def lint_unwritten(slo: Slo, policy: ErrorBudgetPolicy, report: Report) -> None:
+    """Hold what an SLO does not say itself against its slices: the default alerts, and the policy it follows."""
+    if not slo.alert_policies:
+        alerts = default_conditions(slo.window.duration.seconds)
+        looks = [lookback for condition in alerts for lookback in condition.lookbacks_s]
+        _lint_lookbacks("its default alerts", looks, slo, slo.place, "spec.alertPolicies", report)
+    for state in policy.states:
+        predicates = [one for one in (state.enter, state.exit) if one is not None]
+        looks = [leaf.lookback_s for one in predicates for leaf in leaves(one) if isinstance(leaf, BurnRateIs)]
+        what = f"state {state.name} of policy {policy.name}"
+        _lint_lookbacks(what, looks, slo, slo.place, "spec", report)
+
+
+def _lint_lookbacks(what: str, lookbacks_s: Iterable[int], slo: Slo, place: Place, path: str, report: Report) -> None:
+    step_s = _slice_s(slo)
+    short = sorted({lookback for lookback in lookbacks_s if step_s is not None and lookback < step_s})
+    if short and step_s is not None:
+        said = " and ".join(duration_text(lookback) for lookback in short)
+        report.add(
+            "TR036",
+            f"{slo.name}: {what} would look back {said}, but there is one slice in {duration_text(step_s)}",
+            place,
+            path=path,
+            note="one whole slice counts instead",
+            remedy=f"look back {duration_text(step_s)} or longer, or take finer slices",
+        )
+
+
+def _slice_s(slo: Slo) -> int | None:
+    """How long a slice of the budget is, as far as the spec says."""
+    spans = [slo.step_s or 0]
+    if slo.method is not BudgetingMethod.OCCURRENCES:
+        spans += [one.time_slice_window.seconds for one in slo.objectives if one.time_slice_window is not None]
+    return max(spans) or None
 
 
 def lint_resolution(slo: Slo, spec: Table, report: Report) -> None:

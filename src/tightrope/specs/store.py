@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tightrope.base.errors import NotFoundError, Place, SpecError, SpecsInvalidError
+from tightrope.specs.defaults import policy_of
 from tightrope.specs.documents import Document, Library, documents_in, library_of, may_be_ours
-from tightrope.specs.lints import lint_condition, lint_slo
-from tightrope.specs.model import Specs
+from tightrope.specs.lints import lint_condition, lint_slo, lint_unwritten
+from tightrope.specs.model import ErrorBudgetPolicy, Slo, Specs
 from tightrope.specs.openslo import Reader
 from tightrope.specs.policies import error_budget_policies, exclusions, silver_bullets
 from tightrope.specs.positions import BYTES_MAX, Report, canonical, clipped, plain_value, read_documents
@@ -73,6 +74,10 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
     policies = error_budget_policies(library, _read_beside)
     services = reader.services()
     _tell_strangers(library, report)
+    if not report.unread and all(document.good for document in library.of_kind("ErrorBudgetPolicy")):
+        _tell_divided(slos, policies, report)
+        for slo in slos:
+            lint_unwritten(slo, policy_of(policies, slo.service, slo.policy), report)
     findings = _sorted_once(report.findings)
     if any(finding.severity == "error" for finding in findings):
         return None, findings
@@ -296,6 +301,23 @@ def _tell_strangers(library: Library, report: Report) -> None:
         if document.spec.text("service") not in promised:
             _warn_stranger(
                 f"no SLO here is on a service {document.spec.text('service')!r}", document.spec, "service", report
+            )
+
+
+def _tell_divided(slos: Sequence[Slo], policies: Sequence[ErrorBudgetPolicy], report: Report) -> None:
+    """Refuse SLOs of one service that follow different policies: the gate has one answer for a service."""
+    first: dict[str, tuple[Slo, str]] = {}
+    for slo in slos:
+        followed = policy_of(policies, slo.service, slo.policy).name
+        other, before = first.setdefault(slo.service, (slo, followed))
+        if followed != before:
+            report.add(
+                "TR042",
+                f"{slo.name} follows policy {followed}, but {other.name} ({other.place}) of the same service "
+                f"{slo.service} follows {before}",
+                slo.place,
+                path="metadata.annotations.tightrope.dev/policy" if slo.policy else "spec.service",
+                remedy=f"list {slo.service} in the services of one policy, or name it in tightrope.dev/policy of both",
             )
 
 

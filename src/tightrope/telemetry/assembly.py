@@ -17,6 +17,7 @@ from tightrope.telemetry.reading import Quality, Reading
 
 FAR = 2**62
 _REGULAR = 0.9  # share of the rows that must stand one step apart for the step to be taken from them
+_INSTANTS = 1000  # of the first instants the step is taken, so that it stays as a record grows
 _NAMED = 5  # bad rows that an error names
 
 
@@ -34,7 +35,8 @@ def assemble(
     Returns:
         Slices from the first measured one to the last (none at all: length 0), and the quality of the rows. A slice is
         covered where the total, value or ratio was measured; where rows are single events, all slices from the
-        first row to the last are.
+        first row to the last are. Good or bad from another source than total are known only from that source's first
+        row to its last: elsewhere a slice is a gap, whatever its total.
 
     Raises:
         DataError: Good or bad above total in a slice; no row could be used; *strict* and some row could not.
@@ -51,9 +53,7 @@ def assemble(
     step_s = lcm(step_s, *(tally.grain_s for tally, _ in by_role.values()))
     counter = any(question.counter for ask, _ in parts for question in ask.questions)
     coarse = {role: _coarser(tally, step_s) for role, (tally, _) in by_role.items()}
-    alive = None
-    if base_answer.alive is not None:
-        alive = base_answer.alive[0] * base.grain_s // step_s, base_answer.alive[1] * base.grain_s // step_s
+    alive = _alive(base, base_answer, step_s)
     reach = [(tally.first, tally.first + len(tally.points)) for tally in coarse.values() if len(tally.points)]
     reach += [(alive[0], alive[1] + 1)] if alive else []
     first, end = (min(low for low, _ in reach), max(high for _, high in reach)) if reach else (0, 0)
@@ -61,6 +61,15 @@ def assemble(
     covered = dense[_base_role(list(by_role))][1] > 0
     if alive:
         covered[alive[0] - first : alive[1] + 1 - first] = True
+    seen = slice(
+        0 if horizon.since is None else max(0, -(-horizon.since // step_s) - first),
+        end - first if horizon.until is None else max(0, horizon.until // step_s - first),
+    )
+    for role, (tally, answer) in by_role.items():
+        if answer is not base_answer:
+            reached = _reached(coarse[role], _alive(tally, answer, step_s), first, end)
+            notes += _unreached(role, covered, reached, seen, first, step_s)
+            covered &= reached
     for _, answer in parts:
         for spoilt in answer.spoilt:
             at = spoilt * answer.tallies[0].grain_s // step_s - first
@@ -73,10 +82,10 @@ def assemble(
         total, good, clamps = _of_counts(request, dense, covered, counter, first, step_s)
     bad = np.where(covered, total - good, 0)
     whole = Slices(first * step_s, step_s, bad, np.where(covered, total, 0), covered, None, scale)
-    seen = whole.between(
+    asked = whole.between(
         -FAR if horizon.since is None else horizon.since, FAR if horizon.until is None else horizon.until
     )
-    return Reading(checked(_trimmed(seen)), replace(quality, notes=quality.notes + notes + clamps))
+    return Reading(checked(_trimmed(asked)), replace(quality, notes=quality.notes + notes + clamps))
 
 
 def _base_role(roles: Sequence[Role]) -> Role:
@@ -84,12 +93,42 @@ def _base_role(roles: Sequence[Role]) -> Role:
     return next(role for role in (Role.TOTAL, Role.RAW, Role.VALUE) if role in roles)
 
 
+def _alive(tally: Tally, answer: Answer, step_s: int) -> tuple[int, int] | None:
+    """First and last slice of *step_s* between which silence means that nobody came."""
+    if answer.alive is None:
+        return None
+    return answer.alive[0] * tally.grain_s // step_s, answer.alive[1] * tally.grain_s // step_s
+
+
+def _reached(tally: Tally, alive: tuple[int, int] | None, first: int, end: int) -> Mask:
+    """Mark the slices from the first row of a source to its last, bool of shape ``(end - first,)``."""
+    reached = np.zeros(end - first, np.bool_)
+    if len(tally.points):
+        reached[tally.first - first : tally.first + len(tally.points) - first] = True
+    if alive:
+        reached[max(0, alive[0] - first) : max(0, alive[1] + 1 - first)] = True
+    return reached
+
+
+def _unreached(role: Role, covered: Mask, reached: Mask, seen: slice, first: int, step_s: int) -> tuple[str, ...]:
+    """Tell which of the visible slices are gaps because the source of *role* does not reach them."""
+    lost = int((covered & ~reached)[seen].sum())
+    if not lost:
+        return ()
+    at = np.flatnonzero(reached)
+    where = "has no rows"
+    if len(at):
+        begin, stop = ((first + int(number)) * step_s for number in (at[0], at[-1] + 1))
+        where = f"is there from {time_text(begin)} to {time_text(stop)} only"
+    return (f"{role} {where}; slices that have a total alone are gaps: {lost}",)
+
+
 def inferred_step(tally: Tally) -> int:
-    """Infer the resolution of samples, in seconds, from the spacing of the slices that hold some.
+    """Infer the resolution of samples, in seconds, from the spacing of the first slices that hold some.
 
     At least nine of ten must stand one and the same number of grains apart, on one beat; else it is the grain.
     """
-    at = np.flatnonzero(tally.points) + tally.first
+    at = np.flatnonzero(tally.points)[:_INSTANTS] + tally.first
     if len(at) < 3:
         return tally.grain_s
     spacing, seen = np.unique(np.diff(at), return_counts=True)
@@ -131,7 +170,8 @@ def _resolution(request: Request, base: Tally, answer: Answer) -> tuple[int, tup
     step_s = inferred_step(base)
     if step_s == base.grain_s:
         return step_s, ()
-    return step_s, (f"resolution {duration_text(step_s)}, taken from the spacing of the rows",)
+    taken = f"resolution {duration_text(step_s)}, taken from the spacing of the rows"
+    return step_s, (f"{taken}; declare tightrope.dev/resolution to make it certain",)
 
 
 def _coarser(tally: Tally, step_s: int) -> Tally:

@@ -15,7 +15,8 @@ from tightrope.backtest.score import Score
 from tightrope.base.units import time_text
 from tightrope.budget.series import Ledger, fewer
 from tightrope.budget.words import Standing, fleet_sentence, service_sentence, standing_word
-from tightrope.loop.assess import Assessment, forecast_of
+from tightrope.loop.assess import Assessment
+from tightrope.loop.forecasting import forecast_of
 from tightrope.loop.standing import by_service, standing_of, tightest
 from tightrope.policy.decision import Decision, Verdict
 from tightrope.policy.rendering import decision_lines
