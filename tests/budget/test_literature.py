@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import ceil, floor
 from random import Random
 
+import numpy as np
 import pytest
 
 from tests.oracle.bridge import epoch, record_of, slices_of, slo_of
@@ -30,8 +31,9 @@ from tightrope.budget.windows import period
 from tightrope.engine.plan import compile_plan
 from tightrope.engine.replay import Episode, replay
 from tightrope.sli.methods import unit_slices
+from tightrope.sli.slices import Slices
 from tightrope.specs.defaults import DEFAULT_POLICY, default_conditions
-from tightrope.specs.model import Basis, BudgetingMethod, CalendarWindow, Objective
+from tightrope.specs.model import Basis, BudgetingMethod, CalendarWindow, Objective, RollingWindow
 
 TIERS = {condition.name: condition for condition in default_conditions(MONTH.duration.seconds)}
 
@@ -184,3 +186,19 @@ def test_a_short_day_has_a_short_budget(zone: str, day: str, hours: int) -> None
     assert end - start == hours * HOUR_S
     units = slices_of(Record(start, 60, (Row(1, 100),) * 60))
     assert state_of(units, THREE_NINES, window, start + HOUR_S).projected.allowed == Fraction(hours * 60 * 100, 1000)
+
+
+def test_lost_telemetry_alone_spends_no_budget() -> None:
+    minutes = 28 * 1440
+    total = np.full(minutes, 100, np.int64)
+    bad = np.zeros(minutes, np.int64)
+    bad[:20] = 100  # one outage of 20 minutes, at the beginning of the window
+    covered = np.ones(minutes, np.bool_)
+    before = Slices(0, 60, bad, total, covered)
+    covered = covered.copy()
+    covered[-6 * 1440 :] = False
+    after = Slices(0, 60, bad, total * covered, covered)
+    window = RollingWindow(Duration(28, "d"))
+    told = [state_of(units, THREE_NINES, window, minutes * 60).projected for units in (before, after)]
+    assert told[0].allowed == told[1].allowed
+    assert told[0].remaining_ratio == told[1].remaining_ratio == 1 - Fraction(2000, 4032)

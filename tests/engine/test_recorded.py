@@ -31,7 +31,8 @@ from tightrope.specs.model import (
     RollingWindow,
     Slo,
 )
-from tightrope.telemetry.usecases import read_slices
+from tightrope.telemetry.plan import Request
+from tightrope.telemetry.usecases import read_many
 
 WEEK = RollingWindow(Duration(7, "d"))
 MONTH = RollingWindow(Duration(28, "d"))
@@ -42,7 +43,7 @@ def read(
 ) -> tuple[Record, Record]:
     """Raw slices of recorded telemetry and their units, gaps filled: by the engine, and just so by the oracle."""
     slo = Slo("recorded", "recorded", method, MONTH, (objective,), indicator, gaps=gaps, step_s=step_s)
-    raw = read_slices(slo, objective).slices
+    raw = read_many([Request(slo, objective)])[0].slices
     units = record_of(fill_gaps(unit_slices(raw, slo, objective), gaps))
     slice_s = objective.time_slice_window.seconds if objective.time_slice_window is not None else step_s
     assert units == fill(apply_method(record_of(raw), method, slice_s, objective.time_slice_target), gaps)

@@ -71,6 +71,7 @@ class Count(NamedTuple):
     valid: int
     covered: int
     excluded: int
+    empty_gaps: int
     slices: int
 
 
@@ -103,14 +104,15 @@ class Record:
 
     @cached_property
     def columns(self) -> list[list[int]]:
-        """The rows turned on their side: bad, total, covered, excluded."""
-        return [[getattr(row, name) for row in self.rows] for name in ("bad", "total", "covered", "excluded")]
+        """The rows turned on their side: bad, total, covered, excluded, and whether it is a gap without units."""
+        sides = [[getattr(row, name) for row in self.rows] for name in ("bad", "total", "covered", "excluded")]
+        return [*sides, [not row.covered and not row.excluded and row.total == 0 for row in self.rows]]
 
     def count(self, begin: int, end: int) -> Count:
         """Add up the slices that start at or after *begin* and end at or before *end*."""
         inside = self.within(begin, end)
-        bad, valid, covered, excluded = (sum(column[inside]) for column in self.columns)
-        return Count(bad, valid, covered, excluded, len(self.rows[inside]))
+        bad, valid, covered, excluded, empty_gaps = (sum(column[inside]) for column in self.columns)
+        return Count(bad, valid, covered, excluded, empty_gaps, len(self.rows[inside]))
 
     def last(self, length_s: int, at: int) -> Count:
         """Add up the ``⌊length/step⌋`` slices, at least one, that end at or before *at*."""
@@ -239,12 +241,14 @@ def budget(record: Record, target: Fraction, window: Window, at: int, basis: Bas
     coverage = Fraction(held.covered, so_far - held.excluded) if so_far > held.excluded else Fraction(0)
     if valid == 0:
         return Budget(bad, valid, full, elapsed, coverage, None, None, None, None)
-    valid_full = Fraction(valid) if basis is Basis.OBSERVED else Fraction(valid * full, elapsed)
+    seen = elapsed - held.empty_gaps
+    valid_full = Fraction(valid) if basis is Basis.OBSERVED else Fraction(valid * full, seen)
     allowed = (1 - target) * valid_full
     consumed = bad / allowed
     interval = None
     if held.covered:
-        below = allowed * (held.covered + gaps)
+        even = allowed if basis is Basis.OBSERVED else (1 - target) * Fraction(valid * full, elapsed)
+        below = even * (held.covered + gaps)
         interval = (bad * held.covered / below, (bad * held.covered + valid * gaps) / below)
     return Budget(bad, valid, full, elapsed, coverage, allowed, consumed, 1 - consumed, interval)
 

@@ -48,6 +48,7 @@ class Past:
         began: When history began, UTC epoch seconds.
         bad, scoped, total: Running sums of all bad units, of those that count for the policy, and of the valid ones,
             shape ``(n + 1,)``, the last one at ``at``.
+        unseen: Running count of gaps without units since history began, as long.
         week: Running sums of a week's valid units as the coming weeks are assumed to have them.
         daily: Bad ratio of each recent day that had traffic.
         recent: Bad ratio of the last `RECENT_S`; 0 without traffic.
@@ -60,6 +61,7 @@ class Past:
     bad: Floats
     scoped: Floats
     total: Floats
+    unseen: Floats
     week: Floats
     daily: Floats
     recent: float
@@ -161,6 +163,7 @@ def past_of(units: Slices, forgiven: Slices, window: Window, at: int, *, began: 
         _running(seen.bad),
         _running(scoped),
         _running(seen.total),
+        _running(_unseen(seen, began)),
         _running(_week(seen)),
         _by(scoped, day, days)[lively] / by_day[lively],
         int(scoped[-recent:].sum()) / traffic if traffic else 0.0,
@@ -222,6 +225,14 @@ def _bad_ahead(past: Past, starts: Counts, ratios: Floats, before: Floats, slice
     return np.asarray(before[:, part] + ratios[:, part] * since)
 
 
+def _unseen(slices: Slices, began: int) -> Counts:
+    """Which slices of history are gaps without units."""
+    gaps = ~slices.covered if slices.excluded is None else ~(slices.covered | slices.excluded)
+    starts = slices.start + np.arange(len(slices)) * slices.step_s
+    unseen = gaps & (slices.total == 0) & (starts >= began)
+    return np.asarray(unseen, np.int64)
+
+
 def _window(past: Past, columns: Counts) -> tuple[Counts, Floats]:
     """The first slice of the window at each column, counted from now, and how much of it is still to come."""
     step, times = past.step_s, past.at + columns * past.step_s
@@ -235,6 +246,7 @@ def _window(past: Past, columns: Counts) -> tuple[Counts, Floats]:
         first = -(-(begin - past.at) // step)
         full = -(-(end - past.at) // step) - first
     elapsed = columns - np.maximum(first, -(-(past.began - past.at) // step))
+    elapsed -= (past.unseen[-1] - _known(past.unseen, first)).astype(np.int64)
     return first, full / np.clip(elapsed, 1, full)
 
 

@@ -58,6 +58,7 @@ class Ledger:
     basis: Basis
     bad: Counts
     total: Counts
+    seen: Counts
     first: int
 
     def remaining(self, start: int | None = None, end: int | None = None) -> Series:
@@ -95,8 +96,7 @@ class Ledger:
             inside = np.minimum(np.maximum(low, 0), at + 1)
             total = (self.total[at + 1] - self.total[inside]).astype(np.float64)
             if self.basis is Basis.PROJECTED:
-                elapsed = np.clip(at + 1 - np.maximum(low, self.first), 1, shape.full)
-                total *= shape.full / elapsed
+                total *= shape.full / np.maximum(self.seen[at + 1] - self.seen[inside], 1)
             part = slice(shape.begin - begin, shape.end - begin)
             consumed[part] = self.bad[at + 1] - self.bad[inside]
             allowed[part] = total * share
@@ -139,7 +139,9 @@ def ledger(
     else:
         first = min(max(0, -((units.start - history_start) // units.step_s)), len(units))
     share = allowed_share(target, weight)
-    return Ledger(units, share, window, basis, _running(units.bad), _running(units.total), first)
+    gaps = ~units.covered if units.excluded is None else ~(units.covered | units.excluded)
+    seen = _running(~(gaps & (units.total == 0)) & (np.arange(len(units)) >= first))
+    return Ledger(units, share, window, basis, _running(units.bad), _running(units.total), seen, first)
 
 
 def fewer(series: Series, points: int) -> Series:
@@ -171,5 +173,5 @@ def silent_stretches(units: Slices, at_least: int) -> tuple[Stretch, ...]:
     )
 
 
-def _running(values: Counts) -> Counts:
+def _running(values: Counts | Mask) -> Counts:
     return np.concatenate(([0], np.cumsum(values, dtype=np.int64)))

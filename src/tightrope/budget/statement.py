@@ -10,7 +10,7 @@ import numpy as np
 
 from tightrope.budget.burn import Burn, allowed_share, burn_rate, slices_in
 from tightrope.budget.windows import span
-from tightrope.sli.slices import Slices
+from tightrope.sli.slices import Mask, Slices
 from tightrope.specs.model import Basis, Gaps, RollingWindow, Window
 
 
@@ -127,7 +127,10 @@ def state_of(
     lived = visible.between(max(first, history_start), at)
     excluded = 0 if lived.excluded is None else int(lived.excluded.sum())
     slots = (at - first) // step - excluded
-    projected = total * full / elapsed if elapsed else Fraction(0)
+    gaps_in = 0 if lived.covered.all() else int((_gaps(lived) & (lived.total == 0)).sum())
+    seen = elapsed - gaps_in
+    projected = total * full / seen if seen else Fraction(0)
+    all_elapsed = total * full / elapsed if elapsed else Fraction(0)
     covered_at = np.flatnonzero(visible.covered)
     last_covered = visible.start + (int(covered_at[-1]) + 1) * step if len(covered_at) else None
     return Statement(
@@ -139,7 +142,7 @@ def state_of(
         projected=Budget(Basis.PROJECTED, share * projected, bad),
         observed=Budget(Basis.OBSERVED, share * total, bad),
         coverage=Fraction(covered, slots) if slots > 0 else Fraction(0),
-        interval=_interval(bad, total, share * projected, covered, elapsed - excluded - covered)
+        interval=_interval(bad, total, share * all_elapsed, covered, elapsed - excluded - covered)
         if gaps is Gaps.IGNORE
         else None,
         burns=tuple(burn_rate(visible, target, at, lookback, weight=weight) for lookback in lookbacks_s),
@@ -155,6 +158,11 @@ def is_stale(visible: Slices, stale_after: int) -> bool:
     if visible.excluded is not None:
         tail = tail | visible.excluded[-stale_after:]
     return not bool(tail.any())
+
+
+def _gaps(slices: Slices) -> Mask:
+    """Which slices are gaps; excluded ones are none."""
+    return ~slices.covered if slices.excluded is None else ~(slices.covered | slices.excluded)
 
 
 def _interval(

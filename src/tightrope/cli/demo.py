@@ -52,7 +52,7 @@ def demo(report: str, examples: str | None) -> None:
             for line in decision_lines(decision, style=painted):
                 say(line)
     scores = [scores_of(one) if one.incidents else None for one in found]
-    stopped = [stopped_of(one, deployed) if deployed else None for one in found]
+    stopped = [stopped_of(one, deployed, found) if deployed else None for one in found]
     page = fleet_report(
         "Tightrope on recorded data",
         found,

@@ -42,6 +42,7 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
     """Read a record with compiled code (`Reader`)."""
     tables = _tables(page)
     missing = record.total if record.missing is None else record.missing
+    seen = record.total if record.seen is None else record.seen
     space = record.workspace
     out = (
         space.array("points", _POINTS, np.int64),
@@ -55,7 +56,7 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
         at = span.first
         while at < span.last:
             found, at = _walk(
-                record.bad, record.scoped, record.total, missing, record.lead,
+                record.bad, record.scoped, record.total, missing, seen, record.seen is not None, record.lead,
                 span.first, at, span.last, -1 if span.lower is None else max(span.lower, -record.lead),
                 span.lower is not None, span.full, -1 if span.elapsed is None else span.elapsed,
                 *tables, peaks.values, peaks.slices, carry, *out,
@@ -143,7 +144,7 @@ def _stays(bad_ends, bad_starts, total_ends, total_starts, above, below):  # typ
 
 @_compiled
 def _walk(  # type: ignore[no-untyped-def]
-    bad, scoped, total, missing, lead,
+    bad, scoped, total, missing, seen, gappy, lead,
     origin, begin, end, lower, fixed, full, elapsed,
     series, tops, bottoms, projected, peaking, starts, lows, highs, flags,
     count_series, count_lookbacks, count_least, count_flags,
@@ -182,10 +183,17 @@ def _walk(  # type: ignore[no-untyped-def]
             bottom_slides = not (window and fixed)
             bottom = high - (full if window else bottoms[number]) if bottom_slides else lead + lower
             bottom_last = bottom + size - 1 if bottom_slides else bottom
-            growing = projected[number] and elapsed >= 0
-            first_share, last_share = 1.0, 1.0
-            if growing:
+            growing = projected[number] and (gappy or elapsed >= 0)
+            first_share, least_share, last_share = 1.0, 1.0, 1.0
+            seen_low = lead + lower if fixed else high - full
+            if growing and gappy:
+                seen_last = seen_low if fixed else seen_low + size - 1
+                first_share = float(seen[high] - seen[seen_low]) / float(full)
+                least_share = max(0.0, float(seen[high] - seen[seen_last]) / float(full))
+                last_share = float(seen[high + size - 1] - seen[seen_low]) / float(full)
+            elif growing:
                 first_share = float(elapsed + (at - origin)) / float(full)
+                least_share = first_share
                 last_share = float(elapsed + (stop - 1 - origin)) / float(full)
             # the ratio lies between these two throughout the block
             few = total[high] - total[bottom_last]
@@ -195,7 +203,7 @@ def _walk(  # type: ignore[no-untyped-def]
             if few > 0:
                 ceiling = float(most) / float(few) * last_share
                 if least_bad > 0:
-                    floor = float(least_bad) / float(many) * first_share
+                    floor = float(least_bad) / float(many) * least_share
             known = nothing
             open_yet = False
             for mark in range(starts[number], starts[number + 1]):
@@ -237,7 +245,11 @@ def _walk(  # type: ignore[no-untyped-def]
                 for i in range(size):
                     if totals[i] == 0:
                         bads[i] = 0
-            if growing:
+            if growing and gappy:
+                for i in range(size):
+                    low = seen_low if fixed else seen_low + i
+                    bads[i] *= float(seen[high + i] - seen[low]) / float(full)
+            elif growing:
                 share = elapsed + (at - origin)
                 for i in range(size):
                     bads[i] *= float(share + i) / float(full)

@@ -52,6 +52,8 @@ class Record:
         bad, total: Running sums, shape ``(lead + n + 1,)``.
         scoped: As *bad*, without causes out of scope; the same array where there are none.
         missing: Running count of gaps; None where there are none.
+        seen: Running count of the slices of history but for gaps without units, as float64 or int64 like the sums; None
+            where history has no such gap, and all that has elapsed was seen.
         first: Index of the first slice of history.
         workspace: Where a scan of this record may keep its intermediate results.
     """
@@ -62,6 +64,7 @@ class Record:
     total: Sums
     scoped: Sums
     missing: Sums | None
+    seen: Sums | None
     first: int
     workspace: Workspace = field(default_factory=Workspace)
 
@@ -127,7 +130,12 @@ def record_of(
     scoped = bad if forgiven is units else running("scoped", forgiven.bad, kind)
     gaps = _gaps(units)
     missing = None if gaps is None else running("missing", gaps.astype(np.int64), kind)
-    return Record(units, lead, bad, total, scoped, missing, first, space)
+    unseen = None if gaps is None else gaps & (units.total == 0)
+    seen = None
+    if unseen is not None and unseen[first:].any():
+        unseen[:first] = True
+        seen = running("seen", (~unseen).astype(np.int64), kind)
+    return Record(units, lead, bad, total, scoped, missing, seen, first, space)
 
 
 def _gaps(units: Slices) -> Mask | None:

@@ -455,7 +455,7 @@ def _growing(first: int, last: int, lower: int | None, full: int, began: int) ->
 
 
 def window_bounds(plan: Plan, record: Record, index: int) -> tuple[int, int, int]:
-    """The window at the end of slice *index*: its first slice, how many a full one has, how many have elapsed."""
+    """The window at the end of slice *index*: its first slice, how many a full one has, how many were seen."""
     low, full, elapsed = _windows(plan, record, np.asarray([index], np.int64))
     return int(low[0]), int(full[0]), int(elapsed[0])
 
@@ -467,7 +467,7 @@ def _windows(plan: Plan, record: Record, slices: Indices) -> tuple[Indices, Indi
         part = slice(*np.searchsorted(slices, (span.first, span.last)).tolist())
         low[part] = _lows(span, None, slices[part], record.lead)
         full[part] = span.full
-        elapsed[part] = span.full if span.elapsed is None else slices[part] + (span.elapsed - span.first)
+        elapsed[part] = _seen_in(record, span, slices[part])
     return low, full, elapsed
 
 
@@ -491,8 +491,8 @@ def compared_exactly(record: Record, span: Span, mark: Mark, slices: Indices) ->
         for sums, lookback in zip(series_of(record, mark.ratio), (mark.ratio.top, mark.ratio.bottom), strict=True)
     )
     elapsed, full = np.ones(1, np.int64), 1
-    if mark.ratio.projected and span.elapsed is not None:
-        elapsed, full = span.elapsed + (slices - span.first), span.full
+    if mark.ratio.projected and (record.seen is not None or span.elapsed is not None):
+        elapsed, full = _seen_in(record, span, slices), span.full
     largest = max(
         int(bad.max()) * int(elapsed.max()) * mark.bound.denominator, int(total.max()) * full * mark.bound.numerator
     )
@@ -501,6 +501,14 @@ def compared_exactly(record: Record, span: Span, mark: Mark, slices: Indices) ->
     left, right = bad * elapsed * mark.bound.denominator, total * (full * mark.bound.numerator)
     above = left > right if mark.strict else left >= right
     return np.asarray(above & (total > 0), np.bool_)
+
+
+def _seen_in(record: Record, span: Span, slices: Indices) -> Indices:
+    """How many slices of the window have elapsed and are no gap without units, at the end of each of some slices."""
+    if record.seen is not None:
+        lows = record.lead + _lows(span, None, slices, record.lead)
+        return (record.seen[record.lead + slices + 1] - record.seen[lows]).astype(np.int64)
+    return np.full(len(slices), span.full) if span.elapsed is None else slices + (span.elapsed - span.first)
 
 
 def _lows(span: Span, lookback: int | None, slices: Indices, lead: int) -> Indices:
@@ -659,7 +667,11 @@ class _Grains:
         np.divide(bad_low, total_high, out=low, where=some)
         high[bad_high > 0] = np.inf
         np.divide(bad_high, total_low, out=high, where=some)
-        if ratio.projected and self.span.elapsed is not None:
+        if ratio.projected and record.seen is not None:
+            least, most = self.sums(record, record.seen, None)
+            low *= least / self.span.full
+            high *= most / self.span.full
+        elif ratio.projected and self.span.elapsed is not None:
             elapsed = self.edges + (self.span.elapsed - self.span.first)
             low *= elapsed[:-1] / self.span.full
             high *= (elapsed[1:] - 1) / self.span.full
@@ -703,7 +715,9 @@ def _ratios(record: Record, span: Span, ratio: Ratio, begin: int, end: int) -> F
     if not total.min():
         bad[total == 0] = 0
         np.maximum(total, 1, out=total)
-    if ratio.projected and span.elapsed is not None:
+    if ratio.projected and record.seen is not None:
+        bad = np.multiply(bad, _window_sums(record, "seen", record.seen, span, None, begin, end) / span.full)
+    elif ratio.projected and span.elapsed is not None:
         elapsed = np.arange(begin, end) + (span.elapsed - span.first)
         bad = np.multiply(bad, elapsed / span.full)
     values: Floats = record.workspace.array("ratios", end - begin, np.float64)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from tightrope.base.clock import now
 from tightrope.base.errors import UsageError
-from tightrope.specs.model import DataSource, Objective, Slo
+from tightrope.specs.model import DataSource
 from tightrope.telemetry.assembly import assemble
 from tightrope.telemetry.options import did_you_mean
 from tightrope.telemetry.plan import Request, plan
@@ -23,19 +23,6 @@ SOURCES = {
     "prometheus": "prometheus:Prometheus",
 }
 """Types of data source, and the door of each, opened when it is needed."""
-
-
-def read_slices(
-    slo: Slo,
-    objective: Objective,
-    *,
-    since: int | None = None,
-    until: int | None = None,
-    strict: bool = False,
-    progress: Tell | None = None,
-) -> Reading:
-    """Read the slices of one objective; see `read_many`."""
-    return read_many([Request(slo, objective)], since=since, until=until, strict=strict, progress=progress)[0]
 
 
 def read_many(

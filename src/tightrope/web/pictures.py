@@ -102,8 +102,8 @@ class Picture:
 
 def ledger_of(assessment: Assessment) -> Ledger:
     """The running sums of an objective, for all its pictures."""
-    plan = assessment.plan
-    return ledger(assessment.units, plan.target, plan.window, plan.basis, assessment.history.memory.history_start)
+    plan, began = assessment.plan, assessment.history.memory.history_start
+    return ledger(assessment.units, plan.target, plan.window, plan.basis, began, weight=plan.weight)
 
 
 def narrowed(picture: Picture, points: int) -> Picture:

@@ -376,7 +376,8 @@ def _alert_rows(one: Assessment, standing: Standing) -> Iterable[AlertRow]:
     for number, condition in enumerate(one.plan.conditions):
         memory = memories[number] if number < len(memories) else AlertMemory()
         rates = [
-            burn_rate(one.units, one.plan.target, one.statement.at, lookback) for lookback in condition.lookbacks_s
+            burn_rate(one.units, one.plan.target, one.statement.at, lookback, weight=one.plan.weight)
+            for lookback in condition.lookbacks_s
         ]
         word, tone = _alert_word(condition, memory, rates, standing)
         out = [each for each in one.history.episodes if each.condition == condition.name]
