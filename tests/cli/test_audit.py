@@ -62,7 +62,7 @@ def test_a_decision_is_shown_as_it_was_given(kept: tuple[Path, str]) -> None:
     name = answer("audit", "list", "--data", store)[1]["id"]
     shown = run("audit", "show", name, "--data", store)
     assert shown.exit_code == 0
-    assert shown.stdout.startswith(told)
+    assert shown.stdout.partition("  more ")[0] == told.partition("  more ")[0]
     assert "recorded as row 1 at " in shown.stdout
     (document,) = answer("audit", "show", name, "--data", store)
     assert document["id"] == name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -395,7 +396,7 @@ def test_an_expression_that_fails_warns_wherever_the_state_is_told(tmp_path: Pat
     for command in (["status"], ["explain", "checkout"], ["gate", "checkout"], ["gate", "checkout", "--kind=rollback"]):
         result = run(*command, "-f", specs, "--at", START + 2 * 86400)
         assert result.exit_code == 0, result.exception
-        assert "counts as not holding" in result.output, command
+        assert "counts as not holding" in " ".join(result.output.split()), command
     document = answer("gate", "checkout", "-f", specs, "--at", START + 2 * 86400)
     assert [one["outcome"] for one in document["reasons"] if one["rule"] == "state-certain"] == ["warn"]
 
@@ -425,3 +426,33 @@ def test_ascii_output_has_only_ascii(tmp_path: Path) -> None:
     result = run("--ascii", "status", "-f", specs)
     assert result.stdout.isascii()
     assert "\x1b" not in result.stdout
+
+
+def test_a_reader_that_goes_away_changes_no_verdict(tmp_path: Path) -> None:
+    specs = write_world(tmp_path, {20_000: (60, 100)})
+    for arguments, code in (
+        (["gate", "checkout", "-f", str(specs), "--at", str(START + 60 * 20_100)], 3),
+        (["gate", "checkout", "-f", str(specs), "--at", str(START + 60 * 19_000)], 0),
+        (["--help"], 0),
+    ):
+        script = f"{sys.executable} -m tightrope {shlex.join(arguments)} | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == code, done.stderr
+
+
+def test_the_gate_tells_of_rows_that_could_not_be_used(tmp_path: Path) -> None:
+    specs = write_world(tmp_path)
+    with (tmp_path / "shop.csv").open("a", encoding="utf-8") as file:
+        file.write("nonsense,checkout,1,1\n")
+    document = answer("gate", "checkout", "-f", specs, "--at", END)
+    assert any("1 of 43,201 rows" in reason["says"] for reason in document["reasons"])
+    assert answer("backtest", "-f", specs)[0]["quality"]["badRows"] == 1
+
+
+def test_a_narrow_terminal_gets_lines_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = write_world(tmp_path, {40_000: (60, 50)})
+    for columns in (40, 60, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = run("status", "-f", specs).stdout.splitlines()[2:4]
+        assert all(len(line) <= columns for line in lines)
+        assert "checkout-avail" in lines[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tightrope.cli.options import Instant, data_option, output_option
-from tightrope.cli.output import say, structured, table, warn
+from tightrope.cli.output import room_for_lines, say, structured, table, warn
 
 if TYPE_CHECKING:
     from tightrope.policy.record import Kept
@@ -67,7 +67,7 @@ def show(decision: str, data: str, form: str) -> None:
         structured([_document(one) for one in found], form)
         return
     for one in found:
-        for line in decision_lines(one.record.decision, style=painted):
+        for line in decision_lines(one.record.decision, style=painted, width=min(100, room_for_lines())):
             say(line)
         say(
             f"recorded as row {one.sequence} at {time_text(one.recorded_at)} by Tightrope {one.record.decided_by}",

@@ -10,7 +10,7 @@ import click
 
 from tightrope.base.units import duration_text, percent_text, span_text, time_text
 from tightrope.cli.options import at_option, incidents_option, output_option, spec_paths, specs_option, strict_option
-from tightrope.cli.output import budget_bar, progress, say, structured, table, warn
+from tightrope.cli.output import budget_bar, progress, room_for_lines, say, structured, table, warn
 
 if TYPE_CHECKING:
     from tightrope.budget.words import Standing
@@ -91,7 +91,7 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
         rows.append(
             [
                 click.style(f"{letter:>2}", fg=_COLOURS[letter]),
-                click.style(flow, fg=_FLOW_COLOURS[flow]) if one.watched else " ",
+                click.style(flow, fg=_FLOW_COLOURS[flow]) if one.watched and not standing.stale else " ",
                 one.slo.service,
                 one.title if one.title != one.slo.service else "",
                 target_text(one.objective.target),
@@ -104,7 +104,8 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
             ]
         )
     header = ["", "", "service", "slo", "target", "budget left", "", "", "1h", "6h", "outlook"]
-    for line in table(rows, right=(6, 7, 8, 9), header=header):
+    # what a narrow terminal can do without, first to go first
+    for line in table(rows, right=(6, 7, 8, 9), header=header, expendable=(4, 9, 8, 5, 7, 2)):
         say(line)
     services = len({one.slo.service for one in found})
     as_of = {one.statement.at for one in found}
@@ -117,6 +118,7 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
 def tell_quality(found: Sequence[Assessment]) -> None:
     """Say on stderr what was wrong with the rows, never silently dropped, and what makes a state uncertain."""
     told: set[tuple[object, ...]] = set()
+    told_notes: set[str] = set()
     for one in found:
         quality = one.quality
         key = (quality.bad_rows, quality.examples)
@@ -126,6 +128,10 @@ def tell_quality(found: Sequence[Assessment]) -> None:
             more = ", …" if quality.bad_rows > 3 else ""
             source = quality.examples[0].source if quality.examples else one.slo.name
             warn(f"warning: {source}: {quality.bad_rows:,} of {quality.rows:,} rows could not be used: {named}{more}")
+        for note in quality.notes:
+            if note not in told_notes:
+                told_notes.add(note)
+                warn(f"note: {one.title}: {note}")
         for doubt in one.doubts:
             warn(f"warning: {one.title}: {doubt}")
 
@@ -154,6 +160,9 @@ def _outlook(one: Assessment, standing: Standing) -> str:
     from tightrope.budget.words import outlook_text
 
     firing = [condition.severity for condition in one.firing]
+    if standing.stale:
+        age = "never any data" if standing.age_s is None else f"no data for {span_text(standing.age_s)}"
+        return f"{age}, the gate waits, then stops"
     text = outlook_text(standing.coming, standing.coming_at, one.statement.at)
     if standing.holds_features:
         text = f"features wait, {text}"
@@ -198,7 +207,7 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
         return
     from tightrope.cli.policy import painted
 
-    for line in decision_lines(decision, style=painted):
+    for line in decision_lines(decision, style=painted, width=min(100, room_for_lines())):
         say(line)
     say()
     rows = [[reason.rule, reason.measured, reason.bound, reason.outcome] for reason in decision.reasons]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tightrope.base.units import time_text
-from tightrope.cli.output import progress, say, warn
+from tightrope.cli.output import progress, room_for_lines, say, warn
 
 
 @click.command()
@@ -49,7 +49,7 @@ def demo(report: str, examples: str | None) -> None:
             shown.add(worst.history.final_state)
             say()
             say(f"$ tightrope gate {service} -f {_near(folder / 'slo')} --at {time_text(worst.statement.at)}", dim=True)
-            for line in decision_lines(decision, style=painted):
+            for line in decision_lines(decision, style=painted, width=min(100, room_for_lines())):
                 say(line)
     scores = [scores_of(one) if one.incidents else None for one in found]
     stopped = [stopped_of(one, deployed, found) if deployed else None for one in found]

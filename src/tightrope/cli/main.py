@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -86,8 +87,7 @@ def main() -> None:
     from tightrope.base.errors import TightropeError
 
     try:
-        code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = _answer()
     except TightropeError as error:
         from tightrope.cli.output import complain
 
@@ -101,19 +101,32 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        from tightrope.cli.output import hush
+    except OSError as error:
+        if error.filename is not None:
+            _report_bug(error)
+        click.echo(f"error: the answer cannot be written: {error.strerror}", err=True)
+        sys.exit(2)
+    except Exception as error:  # noqa: BLE001 - whatever is left is a bug, and said to be one
+        _report_bug(error)
+    sys.exit(code)
 
-        hush()
-        sys.exit(0)
-    except Exception as error:
-        from tightrope.base.settings import environment
 
-        if environment("TIGHTROPE_DEBUG"):
-            raise
-        click.echo(
-            f"error: this is a bug in Tightrope {__version__}: {type(error).__name__}: {error}\n"
-            "  = help: set TIGHTROPE_DEBUG=1 to see where, and report it with the command you ran",
-            err=True,
-        )
-        sys.exit(1)
+def _answer() -> int:
+    try:
+        code = cli.main(standalone_mode=False)
+    except SystemExit:
+        return 0  # click ends so when whoever read the help has gone away: a pipe that closes is no bug
+    return code if isinstance(code, int) else 0
+
+
+def _report_bug(error: Exception) -> NoReturn:
+    from tightrope.base.settings import environment
+
+    if environment("TIGHTROPE_DEBUG"):
+        raise error
+    click.echo(
+        f"error: this is a bug in Tightrope {__version__}: {type(error).__name__}: {error}\n"
+        "  = help: set TIGHTROPE_DEBUG=1 to see where, and report it with the command you ran",
+        err=True,
+    )
+    sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import click
 
 from tightrope.base.errors import SpecError, SpecsInvalidError, TightropeError
+from tightrope.base.settings import environment
 
 FORMATS = click.Choice(["table", "json", "yaml"])
 
@@ -22,8 +24,15 @@ _ASCII = str.maketrans(
 
 
 def say(text: str = "", **style: Any) -> None:
-    """Print a line of the answer."""
-    click.echo(click.style(fitted(text), **style) if style else fitted(text))
+    """Print a line of the answer; a reader that has gone away changes nothing, least of all an exit code."""
+    _written(click.style(fitted(text), **style) if style else fitted(text))
+
+
+def _written(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        hush()
 
 
 def warn(text: str) -> None:
@@ -56,9 +65,9 @@ def structured(value: Any, form: str) -> None:
     if form == "yaml":
         import yaml
 
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
+        _written(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
     else:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+        _written(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def complain(error: TightropeError) -> None:
@@ -102,19 +111,44 @@ def hush() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), header: Sequence[str] = ()) -> Iterator[str]:
-    """Lay out cells in columns, two spaces apart; styled text keeps its width."""
+def table(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    header: Sequence[str] = (),
+    expendable: Sequence[int] = (),
+) -> Iterator[str]:
+    """Lay out cells in columns, two spaces apart; styled text keeps its width.
+
+    On a terminal too narrow for all of them, *expendable* columns are left out, the first ones first, and what is still
+    too long is cut.
+    """
     everything = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
-    widths = (
-        [max(_width(row[column]) for row in everything) for column in range(len(everything[0]))] if everything else []
-    )
+    if not everything:
+        return
+    widths = [max(_width(row[column]) for row in everything) for column in range(len(everything[0]))]
+    room, shown = room_for_lines(), [column for column, width in enumerate(widths) if width]
+    for column in expendable:
+        if sum(widths[one] + 2 for one in shown) - 2 <= room:
+            break
+        if column in shown:
+            shown.remove(column)
     for number, row in enumerate(everything):
         cells = []
-        for column, cell in enumerate(row):
-            room = " " * (widths[column] - _width(cell))
-            cells.append(room + cell if column in right else cell + room)
+        for column in shown:
+            pad = " " * (widths[column] - _width(row[column]))
+            cells.append(pad + row[column] if column in right else row[column] + pad)
         line = "  ".join(cells).rstrip()
+        if _width(line) > room:
+            line = click.unstyle(line)[: room - 1] + "…"
         yield click.style(line, dim=True) if header and number == 0 else line
+
+
+def room_for_lines() -> int:
+    """Columns that a line may have: the terminal's, what COLUMNS says, or no limit in a file or pipe."""
+    if sys.stdout.isatty() or environment("COLUMNS"):
+        return max(20, shutil.get_terminal_size((100, 24)).columns)
+    return 10_000
 
 
 def _width(text: str) -> int:

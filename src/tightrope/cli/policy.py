@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from typing import NoReturn
@@ -9,6 +10,7 @@ from typing import NoReturn
 import click
 
 from tightrope.base.errors import DataError, SourceUnreachableError, StoreError, TightropeError, UsageError
+from tightrope.base.units import time_text
 from tightrope.cli.options import (
     at_option,
     data_option,
@@ -18,7 +20,7 @@ from tightrope.cli.options import (
     specs_option,
     strict_option,
 )
-from tightrope.cli.output import say, structured, warn
+from tightrope.cli.output import room_for_lines, say, structured, warn
 from tightrope.specs.model import ChangeKind
 
 
@@ -122,7 +124,11 @@ def gate(
                 _unavailable(unkept, error)
             warn(f"warning: {unkept}; going on, as --on-unavailable allow says")
     if form == "table":
-        for line in decision_lines(decision, style=painted):
+        where = " ".join(f"-f {shlex.quote(path)}" for path in files)
+        more = f"tightrope explain {service} {where} --at {time_text(request.asked_at)}"
+        for line in decision_lines(
+            decision, style=painted, width=min(100, room_for_lines()), more=" ".join(more.split())
+        ):
             say(line)
     else:
         structured(decision_document(decision), form)

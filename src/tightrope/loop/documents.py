@@ -71,14 +71,22 @@ def status_document(assessment: Assessment, basis: Basis | None = None) -> dict[
         document["composite"] = "whole" if assessment.whole else "member"
     if assessment.plan.weight != 1:
         document["weight"] = number(assessment.plan.weight)
-    if assessment.quality.bad_rows or assessment.quality.notes or assessment.doubts:
-        document["quality"] = {
-            "rows": assessment.quality.rows,
-            "badRows": assessment.quality.bad_rows,
-            "examples": [f"{one.source}:{one.line}: {one.why}" for one in assessment.quality.examples],
-            "notes": [*assessment.quality.notes, *assessment.doubts],
+    return document | quality_document(assessment)
+
+
+def quality_document(assessment: Assessment) -> dict[str, Any]:
+    """What is to be told of the rows and of what makes the state uncertain; empty where there is nothing."""
+    quality = assessment.quality
+    if not (quality.bad_rows or quality.notes or assessment.doubts):
+        return {}
+    return {
+        "quality": {
+            "rows": quality.rows,
+            "badRows": quality.bad_rows,
+            "examples": [f"{one.source}:{one.line}: {one.why}" for one in quality.examples],
+            "notes": [*quality.notes, *assessment.doubts],
         }
-    return document
+    }
 
 
 def budget_document(assessment: Assessment, budget: Budget) -> dict[str, Any]:
@@ -152,6 +160,7 @@ def backtest_document(
         },
         "finalState": history.final_state,
     }
+    document |= quality_document(assessment)
     if len(assessment.slo.objectives) > 1:
         document["objectiveName"] = assessment.objective.display_name or str(assessment.number + 1)
     if scores is not None:

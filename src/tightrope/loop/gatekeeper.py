@@ -39,7 +39,7 @@ def facts_of(assessment: Assessment, now: int) -> SloFacts:
         burn_rates=tuple((duration_text(burn.lookback_s), burn.rate) for burn in statement.burns),
         firing=tuple((condition.name, condition.severity) for condition in assessment.firing),
         forecast=forecast_of(assessment),
-        doubts=assessment.doubts,
+        doubts=(*assessment.doubts, *_row_doubts(assessment)),
     )
 
 
@@ -48,6 +48,15 @@ def ask_gate(
 ) -> Decision:
     """Answer whether the change may go out at ``request.asked_at``, from assessments made as of then."""
     return decide(request, gather(specs, request, assessments, rollouts_running=rollouts_running))
+
+
+def _row_doubts(assessment: Assessment) -> tuple[str, ...]:
+    """Rows that could not be used make what was read from the others less certain."""
+    quality = assessment.quality
+    if not quality.bad_rows:
+        return ()
+    where = f", the first in {quality.examples[0].source}:{quality.examples[0].line}" if quality.examples else ""
+    return (f"{quality.bad_rows:,} of {quality.rows:,} rows of telemetry could not be used{where}",)
 
 
 def gather(

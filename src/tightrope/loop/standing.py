@@ -32,14 +32,15 @@ def standing_of(assessment: Assessment, now: int) -> Standing:
 
 
 def tightest(assessments: Sequence[Assessment]) -> Assessment:
-    """The objective of one service that decides: the strictest state, then the least budget left."""
+    """The objective of one service that decides: the strictest state, then a silent one, then the least budget."""
     policy = assessments[0].policy
     order = [state.name for state in policy.states]
 
-    def key(one: Assessment) -> tuple[int, Fraction]:
+    def key(one: Assessment) -> tuple[int, bool, Fraction]:
         remaining = one.budget.remaining_ratio
         state = one.history.final_state
-        return -order.index(state) if state in order else 0, Fraction(2) if remaining is None else remaining
+        strict = -order.index(state) if state in order else 0
+        return strict, not one.stale, Fraction(2) if remaining is None else remaining
 
     return min((one for one in assessments if one.watched), key=key, default=assessments[0])
 
