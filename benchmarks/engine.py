@@ -48,12 +48,13 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of the table."""
+    """One row of the table: a fleet, shared out over processes, each with so many threads."""
 
     kind: str
     slos: int
     compiled: bool
     threads: int
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def measure(case: Case) -> Figures:
     """Replay in batches, so that data is made outside of the time that counts and let go before more is made."""
     plan, scanner = watched(), best_scanner(0, compiled=case.compiled)
     list(replay_fleet(((plan, units) for units in records(case.kind, 1)), workers=1, scanner=scanner))
-    stream = records(case.kind, case.slos)
+    stream = records(case.kind, case.slos // case.processes)
     slices, wall, cpu, events = 0, 0.0, 0.0, 0
     while batch := list(islice(stream, _BATCH)):
         began, spent = time.perf_counter(), time.process_time()
@@ -129,37 +130,42 @@ def cases(*, quick: bool) -> Iterator[Case]:
     scanners = (False, True) if find_spec("numba") is not None else (False,)
     for slos in (10,) if quick else (10, 100, 1000):
         for compiled in scanners:
-            yield from (Case("busy", slos, compiled, threads) for threads in (1, 2))
+            yield Case("busy", slos, compiled, 1)
+            yield Case("busy", slos, compiled, 2)
+            yield Case("busy", slos, compiled, 1, processes=2)
     for kind, slos in (("quiet", 10 if quick else 100), ("hovering", 2 if quick else 10)):
-        yield from (Case(kind, slos, compiled, 2) for compiled in scanners)
+        yield from (Case(kind, slos, compiled, 1, processes=2) for compiled in scanners)
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Print the table; each row is measured in a process of its own, for its peak memory."""
+    """Print the table; each row is measured in processes of its own, for their peak memory."""
     parser = argparse.ArgumentParser(prog="benchmarks.engine", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="ten SLOs at most")
     quick = parser.parse_args(arguments).quick
     bandwidth = copy_bytes_per_s(2)
     rows = []
     for case in cases(quick=quick):
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-            told = alone.submit(measure, case).result()
-        rate = told.slices / told.wall_s
+        with ProcessPoolExecutor(case.processes, mp_context=multiprocessing.get_context("spawn")) as alone:
+            told = list(alone.map(measure, [case] * case.processes))
+        rate = sum(one.slices / one.wall_s for one in told)
+        slices = sum(one.slices for one in told)
         rows.append(
             [
                 f"{case.kind}, {case.slos:,} SLOs",
                 "compiled" if case.compiled else "NumPy",
-                str(case.threads),
+                f"{case.processes} processes"
+                if case.processes > 1
+                else f"{case.threads} thread{'s' if case.threads > 1 else ''}",
                 figure(rate) + "/s",
-                f"{told.cpu_s / told.slices * 1e9:.1f} ns",
-                f"{told.peak_bytes / 2**20:.0f} MiB",
+                f"{sum(one.cpu_s for one in told) / slices * 1e9:.1f} ns",
+                f"{sum(one.peak_bytes for one in told) / 2**20:.0f} MiB",
                 f"{rate * _BYTES_A_SLICE / bandwidth:.1%}",
-                f"{told.events / case.slos:,.0f}",
+                f"{sum(one.events for one in told) / case.slos:,.0f}",
             ]
         )
     show(
         f"Replay of {DAYS} d of minutes: 8 burn windows, 30 d budget, 3 multiwindow alerts, default policy",
-        ["data", "scan", "threads", "SLO-slices", "CPU a slice", "peak memory", "of bandwidth", "events an SLO"],
+        ["data", "scan", "on", "SLO-slices", "CPU a slice", "peak memory", "of bandwidth", "events an SLO"],
         rows,
         notes=[
             *(f"{kind}: {what}" for kind, what in KINDS.items()),

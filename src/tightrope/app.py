@@ -12,18 +12,17 @@ from tightrope.specs.model import (
     ErrorBudgetPolicy,
     Expression,
     Objective,
-    RatioMetric,
     Slo,
     Specs,
-    ThresholdMetric,
     leaves,
 )
 
 if TYPE_CHECKING:
-    from tightrope.backtest.scenario import Result
+    from tightrope.backtest.scenario import Result, Scenario
     from tightrope.engine.plan import Incident
     from tightrope.loop.assess import Assessment
     from tightrope.policy.decision import Decision, GateFacts, GateRequest
+    from tightrope.specs.store import Survey
     from tightrope.telemetry.reading import Reading
 
 Tell = Callable[[str, int, int | None], None]
@@ -31,25 +30,23 @@ LIVE_SOURCES = frozenset({"prometheus"})
 
 
 def load_specs(paths: Sequence[str]) -> Specs:
-    """Read specs from files and directories; raises `SpecsInvalidError` with all findings."""
-    specs, findings = examine_specs(paths)
+    """Read specs from files, directories and ``-``, standard input; raises `SpecsInvalidError` with all findings."""
+    specs, findings = _judged(_survey(paths))
     if specs is None:
         raise SpecsInvalidError(findings)
     return specs
 
 
 def examine_specs(paths: Sequence[str]) -> tuple[Specs | None, tuple[SpecError, ...]]:
-    """Read specs and hand back all findings with them; None instead of specs where one is an error."""
-    from tightrope.specs.store import examine
+    """Read specs and hand back all findings with them; None instead of specs where one is an error.
 
-    specs, findings = examine(paths)
-    if specs is None or not any(_needs_a_look(policy) for policy in specs.policies):
+    PolicyTests are read, too, but not run. `load_specs` leaves them alone: no gate waits for a test to be mended.
+    """
+    survey = _survey(paths)
+    specs, findings = _judged(survey)
+    if not survey.policy_tests:
         return specs, findings
-    from tightrope.policy.check import findings as findings_of_policy
-
-    more = [one for policy in specs.policies for one in findings_of_policy(policy)]
-    everything = sorted([*findings, *more], key=lambda one: (one.place.file, one.place.line, one.place.column))
-    return None if any(one.severity == "error" for one in more) else specs, tuple(everything)
+    return _with_more(specs, findings, _scenarios(survey, specs)[1])
 
 
 def explain_finding(code: str) -> str:
@@ -90,17 +87,14 @@ def run_policy_tests(paths: Sequence[str]) -> list[Result]:
         SpecsInvalidError: A spec or a PolicyTest has errors.
         NotFoundError: There is no PolicyTest, or it names a policy that is not there.
     """
-    from tightrope.backtest.scenario import read_scenario, run
+    from tightrope.backtest.scenario import run
     from tightrope.loop.rehearsal import rehearse
-    from tightrope.specs.store import load, policy_tests
 
-    specs = load(paths)
-    scenarios, wrong = [], []
-    for place, document in policy_tests(paths):
-        try:
-            scenarios.append(read_scenario(document, place))
-        except SpecError as error:
-            wrong.append(error)
+    survey = _survey(paths)
+    specs, findings = _judged(survey)
+    if specs is None:
+        raise SpecsInvalidError(findings)
+    scenarios, wrong = _scenarios(survey)
     if wrong:
         raise SpecsInvalidError(tuple(wrong))
     if not scenarios:
@@ -224,19 +218,9 @@ def examples_folder() -> Path:
 
 def is_live(slo: Slo) -> bool:
     """Whether any of the SLO's telemetry comes from a server that knows the present."""
-    indicators = [one.indicator or slo.indicator for one in slo.objectives]
-    types = set()
-    for indicator in indicators:
-        match indicator.metric if indicator is not None else None:
-            case RatioMetric() as metric:
-                types |= {
-                    one.source.type.lower()
-                    for one in (metric.total, metric.good, metric.bad, metric.raw)
-                    if one is not None
-                }
-            case ThresholdMetric() as metric:
-                types.add(metric.metric.source.type.lower())
-    return bool(types & LIVE_SOURCES)
+    from tightrope.specs.openslo import sources_of
+
+    return any(source.type.lower() in LIVE_SOURCES for source in sources_of(slo))
 
 
 def now() -> int:
@@ -275,6 +259,61 @@ def _assess(
         exclusions_known_at=at,
         begun_at=begin,
     )
+
+
+def _survey(paths: Sequence[str]) -> Survey:
+    """Read *paths*; standard input is read once, where one of them is ``-``."""
+    from tightrope.specs.positions import BYTES_MAX
+    from tightrope.specs.store import STANDARD_INPUT, survey
+
+    text = None
+    if STANDARD_INPUT in paths:
+        import sys
+        from codecs import BOM_UTF8
+
+        # What is not UTF-8 becomes characters that no text has: the reader tells their place, as it does of files.
+        content = sys.stdin.buffer.read(len(BOM_UTF8) + BYTES_MAX + 1) if sys.stdin is not None else b""
+        text = content.decode("utf-8-sig", "surrogateescape")
+    return survey(paths, stdin=text)
+
+
+def _judged(survey: Survey) -> tuple[Specs | None, tuple[SpecError, ...]]:
+    """The specs that were found, with their calendars and expressions checked as well."""
+    specs, findings = survey.specs, survey.findings
+    if specs is None or not any(_needs_a_look(policy) for policy in specs.policies):
+        return specs, findings
+    from tightrope.policy.check import findings as findings_of_policy
+
+    return _with_more(specs, findings, [one for policy in specs.policies for one in findings_of_policy(policy)])
+
+
+def _with_more(
+    specs: Specs | None, findings: Sequence[SpecError], more: Sequence[SpecError]
+) -> tuple[Specs | None, tuple[SpecError, ...]]:
+    from tightrope.specs.store import in_order
+
+    return None if any(one.severity == "error" for one in more) else specs, in_order([*findings, *more])
+
+
+def _scenarios(survey: Survey, specs: Specs | None = None) -> tuple[list[Scenario], list[SpecError]]:
+    """Read the policy tests, and tell what is wrong with them; with *specs*, also names that their policy lacks."""
+    from tightrope.backtest.scenario import read_scenario
+
+    scenarios, wrong = [], []
+    for place, document in survey.policy_tests:
+        try:
+            scenario = read_scenario(document, place)
+            if specs is not None:
+                from tightrope.loop.rehearsal import rehearse
+
+                rehearse(specs, scenario)
+        except SpecError as error:
+            wrong.append(error)
+        except NotFoundError as error:
+            wrong.append(SpecError("TR090", error.message, place, path="spec", remedy=error.remedy))
+        else:
+            scenarios.append(scenario)
+    return scenarios, wrong
 
 
 def _needs_a_look(policy: ErrorBudgetPolicy) -> bool:

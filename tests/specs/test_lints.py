@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.specs.samples import CONDITION, POLICY, SLO, SOURCE, TIERS, codes, found, only, read, swapped
+from tightrope.specs.lints import SOURCE_TYPES
+from tightrope.telemetry.usecases import SOURCES
 
 
 def with_tiers(slo: str) -> str:
@@ -63,10 +65,48 @@ def test_a_target_that_allows_less_than_a_minute_is_a_warning() -> None:
 def test_lookbacks_and_slices_shorter_than_the_resolution_are_warnings() -> None:
     noted = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 10m}\n")
     findings = found(with_tiers(noted), SOURCE, TIERS)
-    assert [(finding.code, finding.path) for finding in findings] == [("TR036", "spec.tiers[0].budget")]
-    sliced = swapped(noted, "Occurrences", "RatioTimeslices").replace("0.999", "0.999\n      timeSliceWindow: 5m")
-    findings = found(sliced, SOURCE)
-    assert ("TR036", "spec.objectives[0].timeSliceWindow") in [(finding.code, finding.path) for finding in findings]
+    assert [(finding.code, finding.path) for finding in findings] == [("TR036", "spec.tiers[0].long")]
+    start = findings[0].place.column - 1
+    assert findings[0].source_line[start : start + findings[0].place.length] == "1h"
+    findings = found(with_tiers(noted), SOURCE, TIERS.replace("long: 1h", "long: 1h, short: 6m"))
+    assert [(finding.code, finding.path) for finding in findings] == [("TR036", "spec.tiers[0].short")]
+
+
+def test_a_time_slice_that_is_no_multiple_of_the_resolution_is_an_error() -> None:
+    noted = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 10m}\n")
+    sliced = swapped(noted, "Occurrences", "RatioTimeslices").replace("0.999", "0.999\n      timeSliceWindow: 15m")
+    for window in ("15m", "5m"):
+        wrong = next(one for one in found(sliced.replace("15m", window), SOURCE) if one.severity == "error")
+        assert (wrong.code, wrong.path) == ("TR044", "spec.objectives[0].timeSliceWindow")
+        assert f"timeSliceWindow {window} is no whole multiple of the resolution of 10m" in wrong.message
+        start = wrong.place.column - 1
+        assert wrong.source_line[start : start + wrong.place.length] == window
+    assert "TR044" not in codes(sliced.replace("15m", "20m"), SOURCE)
+
+
+def test_a_source_that_cannot_be_read_is_a_warning_once_and_only_where_an_slo_needs_it() -> None:
+    other = swapped(SOURCE, "type: csv", "type: Prometeus")
+    finding = only(SLO, other)
+    assert (finding.code, finding.severity, finding.path) == ("TR043", "warning", "spec.type")
+    assert "type 'Prometeus' cannot be read" in finding.message
+    assert finding.note == "did you mean prometheus?"
+    assert finding.remedy.endswith("csv, parquet, access-log, openmetrics, prometheus")
+    start = finding.place.column - 1
+    assert finding.source_line[start : start + finding.place.length] == "Prometeus"
+    assert codes(other) == []
+    assert codes(SLO, swapped(SOURCE, "type: csv", "type: CSV")) == []
+    inline = SLO.replace("metricSourceRef: shop", "type: datadog")
+    assert [(one.code, one.path.rpartition(".")[2]) for one in found(inline)] == [("TR043", "type")] * 2
+
+
+def test_the_types_that_can_be_read_are_those_with_a_door() -> None:
+    assert set(SOURCE_TYPES) == set(SOURCES)
+
+
+def test_a_target_of_many_nines_is_shown_with_all_of_them() -> None:
+    finding = only(swapped(SLO, "0.999", "0.9999999"), SOURCE)
+    assert finding.code == "TR035"
+    assert "target 99.99999 % allows 0.242 s" in finding.message
 
 
 def test_alerts_and_states_that_look_back_less_than_a_slice_are_warnings() -> None:
@@ -90,7 +130,8 @@ def test_a_window_shorter_than_the_resolution_is_a_warning() -> None:
 
 
 def test_a_lookback_longer_than_the_window_is_a_warning() -> None:
-    assert codes(with_tiers(swapped(SLO, "28d", "2d")), SOURCE, TIERS) == ["TR037"]
+    finding = only(with_tiers(swapped(SLO, "28d", "2d")), SOURCE, TIERS)
+    assert (finding.code, finding.path) == ("TR037", "spec.tiers[1].long")
 
 
 def test_a_weight_that_nobody_reads_is_a_warning() -> None:

@@ -468,7 +468,7 @@ def _upstream(recorded: Path, file: str) -> list[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("OpenSLO_OpenSLO/examples/budgeting-method/occurences-slo.yaml", []),
+        ("OpenSLO_OpenSLO/examples/budgeting-method/occurences-slo.yaml", [("TR043", 17)]),
         # The next three carry `op` beside a ratio, which the SDK forbids.
         ("OpenSLO_OpenSLO/examples/budgeting-method/ratio-timeslices.yaml", [("TR021", 32)]),
         ("OpenSLO_OpenSLO/examples/budgeting-method/timeslices-slo.yaml", [("TR033", 27), ("TR021", 35)]),
@@ -492,3 +492,10 @@ def test_the_examples_of_the_standard_are_read_and_their_mistakes_found(
 def test_without_the_forbidden_op_the_examples_of_the_standard_are_good(recorded: Path, name: str) -> None:
     text = (recorded / "fixtures/OpenSLO_OpenSLO/examples/budgeting-method" / name).read_text("utf-8")
     assert len(read(text.replace("      op: gt\n", "")).slos) == 1
+
+
+def test_a_wrong_annotation_is_named_with_its_full_key() -> None:
+    noted = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 5 minutes}\n")
+    finding = only(noted, SOURCE)
+    assert (finding.code, finding.message) == ("TR017", "tightrope.dev/resolution '5 minutes' is not a duration")
+    assert finding.path == "metadata.annotations.tightrope.dev/resolution"

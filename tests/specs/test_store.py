@@ -13,7 +13,7 @@ import pytest
 from tests.specs.samples import EVERYTHING, POLICY, SLO, SOURCE, codes, found, read, swapped, together
 from tightrope.base.errors import NotFoundError, SpecsInvalidError
 from tightrope.specs.positions import BYTES_MAX
-from tightrope.specs.store import examine, load, policy_tests
+from tightrope.specs.store import examine, load, survey
 
 
 def write(folder: Path, **files: str) -> str:
@@ -170,12 +170,18 @@ def test_policy_tests_are_handed_over_raw() -> None:
     text = together(
         POLICY, "apiVersion: tightrope.dev/v1\nkind: PolicyTest\nmetadata: {name: t}\nspec: {given: [1, x]}\n"
     )
-    ((place, document),) = policy_tests(["-"], stdin=text)
+    found = survey(["-"], stdin=text)
+    ((place, document),) = found.policy_tests
     assert document["spec"] == {"given": [1, "x"]}
     assert (place.file, place.line) == ("<stdin>", 26)
-    assert load(["-"], stdin=text).policies
-    with pytest.raises(SpecsInvalidError):
-        policy_tests(["-"], stdin="apiVersion: tightrope.dev/v1\nkind: PolicyTest\nmetadata: {name: t}\n")
+    assert found.specs is not None
+    assert found.specs.policies
+    bad = survey(["-"], stdin="apiVersion: tightrope.dev/v1\nkind: PolicyTest\nmetadata: {name: t}\n")
+    assert (bad.specs, bad.policy_tests, [one.code for one in bad.findings]) == (None, (), ["TR013"])
+
+
+def test_standard_input_has_the_limits_of_a_file() -> None:
+    assert [one.code for one in examine(["-"], stdin="#" * (BYTES_MAX + 1))[1]][:1] == ["TR006"]
 
 
 def test_reading_specs_stays_light(tmp_path: Path, root: Path) -> None:

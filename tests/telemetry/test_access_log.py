@@ -165,6 +165,24 @@ def test_a_directory_of_rotated_logs_is_one_log(tmp_path: Path) -> None:
     assert _sums(data_source("access-log", tmp_path, {"path": "."}), {}) == (4, 5)
 
 
+def test_a_log_may_be_mostly_of_other_lines(tmp_path: Path) -> None:
+    reading = read(ratio(_log(tmp_path, COMBINED + "starting up\n" * 9), {}, {}))
+    assert (int(reading.slices.total.sum()), reading.quality.bad_rows) == (5, 10)
+
+
+def test_a_log_of_failures_alone_is_an_outage_and_no_mistyped_name(tmp_path: Path) -> None:
+    failures = _log(tmp_path, COMBINED.splitlines()[0].replace(" 200 ", " 503 ") + "\n")
+    reading = read(ratio(failures, {}, {}))
+    assert (counts(reading), reading.quality.notes) == ([(0, 1)], ())
+    with pytest.raises(DataError, match="good has no rows, though total has 1: no row has path /nowhere"):
+        read(ratio(failures, {"where": {"path": "/nowhere"}}, {}))
+
+
+def test_a_log_without_failures_needs_no_note(tmp_path: Path) -> None:
+    reading = read(ratio(_log(tmp_path, COMBINED.splitlines()[0] + "\n"), bad={}, total={}))
+    assert (counts(reading), reading.quality.notes) == ([(1, 1)], ())
+
+
 def test_a_real_apache_log_has_one_line_that_does_not_parse(recorded: Path) -> None:
     source = data_source("access-log", recorded / "access-logs", {"path": "apache_2015-05.log.gz"})
     reading = read(ratio(source, {}, {}))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.telemetry.builders import NOON, counts, csv_source, ratio, read
-from tightrope.base.errors import UsageError
+from tightrope.base.errors import DataError, UsageError
 from tightrope.telemetry.tally import Ledger
 
 
@@ -64,6 +64,14 @@ def test_counters_that_run_back_in_time_are_bad_rows(tmp_path: Path) -> None:
     assert [row.line for row in reading.quality.examples] == [4]
     assert "runs back in time, behind 2026-01-01T12:02:00Z" in reading.quality.examples[0].why
     assert sum(slot[1] for slot in counts(reading) if slot) == 5
+
+
+def test_a_counter_that_stands_in_the_file_backwards_is_refused(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, _table([(60 * k, k, k) for k in range(9, 0, -1)]))
+    with pytest.raises(
+        DataError, match=r"only 1 of 9 rows have a good that can be used: shop\.csv:3 runs back in time"
+    ):
+        read(ratio(source, counter=True))
 
 
 def test_a_counter_that_begins_late_is_told_of(tmp_path: Path) -> None:

@@ -152,11 +152,10 @@ def test_bad_rows_are_counted_with_line_and_reason_and_the_rest_is_used(tmp_path
         "1767268980,x,2\n"
         "1767269040,,2\n"
         "1767269100,1.5,2\n"
-        "1767269160,nan,2\n"
-        "1767269220,2,2\n"
+        "1767269160,nan,2\n" + "1767269220,2,2\n" * 6
     )
     quality = read(ratio(csv_source(tmp_path, text))).quality
-    assert (quality.rows, quality.bad_rows) == (9, 7)
+    assert (quality.rows, quality.bad_rows) == (14, 7)
     reasons = {row.line: row.why for row in quality.examples}
     assert list(reasons) == [3, 5, 6, 7, 8, 9, 10]
     assert "'yesterday' where a time should stand" in reasons[3]
@@ -190,6 +189,31 @@ def test_strict_refuses_bad_rows_and_names_them(tmp_path: Path) -> None:
 def test_a_file_of_which_nothing_can_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="none of 2 rows can be used"):
         read(ratio(csv_source(tmp_path, "time,good,total\nx,1,2\ny,1,2\n")))
+
+
+@pytest.mark.parametrize(
+    ("bad_row", "says"),
+    [
+        ("1767268860,x,2", r"only 2 of 5 rows have a good that can be used: shop\.csv:4 column 'good' is 'x'"),
+        ("1767268860,1,x", r"only 2 of 5 rows have a good that can be used: shop\.csv:4 column 'total' is 'x'"),
+        ("soon,1,2", r"3 of 5 rows can't be used: shop\.csv:4 has 'soon' where a time should stand"),
+        ("1767268860,1", r"3 of 5 rows can't be used: shop\.csv:4 has 2 cells"),
+    ],
+)
+def test_a_budget_is_not_built_on_a_minority_of_the_rows(tmp_path: Path, bad_row: str, says: str) -> None:
+    text = "time,good,total\n1767268800,1,2\n1767268800,1,2\n" + f"{bad_row}\n" * 2
+    reading = read(ratio(csv_source(tmp_path, text)))
+    assert (counts(reading), reading.quality.bad_rows) == ([(2, 4)], 2)
+    with pytest.raises(DataError, match=says):
+        read(ratio(csv_source(tmp_path, text + f"{bad_row}\n")))
+
+
+def test_a_minority_among_the_rows_of_one_filter_is_a_minority(tmp_path: Path) -> None:
+    text = "time,service,good,total\n" + "1767268800,search,1,2\n" * 20
+    text += "1767268800,checkout,1,2\n1767268860,checkout,x,2\n1767268920,checkout,,2\n"
+    where = {"where": {"service": "checkout"}}
+    with pytest.raises(DataError, match=r"only 1 of 3 rows have a good that can be used: shop\.csv:23 "):
+        read(ratio(csv_source(tmp_path, text), {"column": "good", **where}, {"column": "total", **where}))
 
 
 def test_good_above_total_is_refused_and_named(tmp_path: Path) -> None:
@@ -294,6 +318,75 @@ def test_a_filter_that_no_row_passes_says_what_there_is(tmp_path: Path) -> None:
     )
     assert len(reading.slices) == 0
     assert reading.quality.notes == ("no row has service chekout; did you mean 'checkout'? it has: checkout, search",)
+
+
+KINDS = "time,kind,n\n1767268800,ok,4\n1767268800,all,5\n1767268860,ok,1\n1767268860,all,1\n"
+ALL = {"column": "n", "where": {"kind": "all"}}
+
+
+def test_a_good_that_is_never_there_is_a_mistyped_name_and_no_outage(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, KINDS)
+    with pytest.raises(DataError, match="good has no rows, though total has 2: no row has kind okk") as caught:
+        read(ratio(source, {"column": "n", "where": {"kind": "okk"}}, ALL))
+    assert caught.value.remedy == "did you mean 'ok'? it has: all, ok"
+
+
+def test_names_that_are_there_but_never_together_are_named_together(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, KINDS)
+    with pytest.raises(DataError, match="no row has kind ok and n 5"):
+        read(ratio(source, {"column": "n", "where": {"kind": "ok", "n": 5}}, ALL))
+
+
+def test_a_bad_that_is_never_there_is_0_and_told_of(tmp_path: Path) -> None:
+    reading = read(ratio(csv_source(tmp_path, KINDS), bad={"column": "n", "where": {"kind": "failed"}}, total=ALL))
+    assert counts(reading) == [(5, 5), (1, 1)]
+    assert reading.quality.notes == ("bad has no rows: no row has kind failed; it has: all, ok: taken as 0",)
+
+
+def test_a_total_that_is_never_there_is_told_of_though_good_is(tmp_path: Path) -> None:
+    total = {"column": "n", "where": {"kind": "al"}}
+    reading = read(ratio(csv_source(tmp_path, KINDS), {"column": "n", "where": {"kind": "ok"}}, total))
+    assert len(reading.slices) == 0
+    assert reading.quality.notes == ("no row has kind al; did you mean 'all'? it has: all, ok",)
+
+
+@pytest.mark.parametrize(
+    ("wild", "why"),
+    [
+        ("9999-12-31T23:59:59Z", "has a time outside the years 1970 to 2199"),
+        ("2200-01-01T00:00:00Z", "has a time outside the years 1970 to 2199"),
+        ("1969-12-31T23:59:59Z", "has a time outside the years 1970 to 2199"),
+        ("-5", "has a time outside the years 1970 to 2199"),
+        ("2199-12-31T23:59:59Z", "has the time 2199-12-31T23:59:59Z, more than ten years from most rows"),
+        ("1970-01-01T00:00:00Z", "has the time 1970-01-01T00:00:00Z, more than ten years from most rows"),
+    ],
+)
+def test_one_wild_time_is_a_bad_row_and_spoils_no_other(tmp_path: Path, wild: str, why: str) -> None:
+    text = f"time,good,total\n1767268800,1,2\n{wild},1,2\n1767268860,2,2\n"
+    reading = read(ratio(csv_source(tmp_path, text)))
+    assert counts(reading) == [(1, 2), (2, 2)]
+    assert [(row.line, row.why) for row in reading.quality.examples] == [(3, why)]
+
+
+def test_a_wild_time_is_found_in_a_later_piece_of_the_file_too(tmp_path: Path) -> None:
+    rows = [f"{NOON + k % 600},1,1,{'x' * 20}" for k in range(70_000)]
+    (tmp_path / "a.csv").write_text("time,good,total,note\n" + "\n".join(rows))
+    (tmp_path / "b.csv").write_text(f"time,good,total,note\n60,1,1,\n{NOON + 600},1,1,\n")
+    reading = read(ratio(data_source("csv", tmp_path, {"path": ".", "timestamp": "time"})))
+    assert (len(reading.slices), int(reading.slices.total.sum())) == (11, 70_001)
+    assert [(row.source, row.line) for row in reading.quality.examples] == [("b.csv", 2)]
+
+
+def test_a_long_record_has_no_wild_times(tmp_path: Path) -> None:
+    text = "time,good,total\n" + "".join(f"{year}-01-01T00:00:00Z,1,1\n" for year in range(1990, 2026))
+    reading = read(ratio(csv_source(tmp_path, text, resolution="1d")))
+    assert (int(reading.slices.total.sum()), reading.quality.bad_rows) == (36, 0)
+
+
+def test_where_no_time_is_that_of_most_rows_both_ends_are_named(tmp_path: Path) -> None:
+    text = "time,good,total\n1767268800,1,1\n1,1,1\n"
+    with pytest.raises(DataError, match=r"the earliest is shop\.csv:3, the latest shop\.csv:2"):
+        read(ratio(csv_source(tmp_path, text)))
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def test_one_file_may_hold_many_snapshots_each_below_its_time(tmp_path: Path) ->
 
 def test_lines_that_are_no_samples_are_counted(tmp_path: Path) -> None:
     text = f'x_total 1 {NOON}\nx_total{{a="b}} 2 {NOON}\n<html>\nx_total two {NOON}\n'
+    text += f"x_total 1 {NOON}\n" * 2
     quality = read(ratio(_metrics(tmp_path, text), {"metric": "x_total"}, {"metric": "x_total"})).quality
     assert [row.line for row in quality.examples] == [2, 3, 4]
 

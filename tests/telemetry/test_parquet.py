@@ -64,9 +64,9 @@ def test_decimals_are_exact(tmp_path: Path) -> None:
 def test_empty_and_impossible_cells_are_bad_rows_by_number(tmp_path: Path) -> None:
     source = _parquet(
         tmp_path,
-        time=[NOON, None, NOON, NOON, NOON, NOON],
-        good=[1.0, 1.0, None, -1.0, 0.5, float("nan")],
-        total=[1] * 6,
+        time=[NOON, None, NOON, NOON, NOON, NOON, *[NOON] * 4],
+        good=[1.0, 1.0, None, -1.0, 0.5, float("nan"), *[1.0] * 4],
+        total=[1] * 10,
     )
     quality = read(ratio(source)).quality
     assert [row.line for row in quality.examples] == [2, 3, 4, 5, 6]

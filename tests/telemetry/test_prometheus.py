@@ -185,6 +185,8 @@ def test_secrets_come_from_the_environment_and_go_into_headers(monkeypatch: pyte
         (httpx2.Response(404, text="no such page"), "answers 404"),
         (httpx2.Response(500, text="on fire"), "answers 500 to the query 'good': on fire"),
         (httpx2.Response(503, text=""), "answers 503 to the query 'good': nothing more"),
+        (httpx2.Response(507, text="disk full"), "answers 507 to the query 'good': disk full"),
+        (httpx2.Response(429, text="slow down"), "answers 429 to the query 'good': slow down"),
         (httpx2.Response(200, html="<html>Sign in</html>"), "text/html instead of JSON: <html>Sign in</html>"),
         (
             httpx2.Response(200, headers={"content-type": "application/json"}, content=b'{"status":"succ'),
@@ -206,7 +208,7 @@ def test_an_answer_that_is_none_is_told_in_its_own_words(response: httpx2.Respon
     with pytest.raises(SourceError) as caught:
         _ask(ratio(source, *GOOD_TOTAL), lambda _: response)
     assert says in caught.value.message
-    assert isinstance(caught.value, SourceUnreachableError) == (response.status_code == 503)
+    assert isinstance(caught.value, SourceUnreachableError) == (response.status_code in {429, 500, 503, 507})
     assert caught.value.remedy
     assert "hush" not in caught.value.message + caught.value.remedy
 

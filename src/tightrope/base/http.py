@@ -12,7 +12,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tightrope.base.errors import SourceError, SourceUnreachableError, UsageError
 
-_PASSING = frozenset({429, 500, 502, 503, 504})
 _LONGEST_WAIT_S = 30.0
 _SHOWN = 300  # characters of an answer that an error quotes
 
@@ -96,7 +95,7 @@ class HttpClient:
                         f"{shown_url(url)} answers {answer.status_code} and points to {target}",
                         remedy="write the final address as url; if it is a login page, add the headers that it wants",
                     )
-                if last or answer.status_code not in _PASSING:
+                if last or not may_pass(answer.status_code):
                     return Reply(answer.status_code, dict(answer.headers), answer.text)
                 wait_s = _asked_wait(answer.headers.get("retry-after", ""), wait_s)
             # A little chance keeps many clients from coming back at the same moment.
@@ -143,6 +142,11 @@ class HttpClient:
         return SourceUnreachableError(
             f"{where} can't be reached, {tried}: {error}", remedy="check url, and that the server is up"
         )
+
+
+def may_pass(status: int) -> bool:
+    """Tell whether a status speaks of the server's moment and not of the question: too many requests, or any 5xx."""
+    return status == 429 or 500 <= status < 600
 
 
 def shown_url(url: str) -> str:

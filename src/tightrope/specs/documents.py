@@ -216,6 +216,6 @@ def _check_annotations(metadata: Table | None, kind: str, report: Report) -> Non
             )
         elif isinstance(value, ScalarNode) and is_text(value):
             unquoted = ScalarNode(value.text, True, value.place)
-            good = ANNOTATIONS[name].shape.read(unquoted, Spot(path, key.place), report)
+            good = ANNOTATIONS[name].shape.read(unquoted, Spot(path, key.place, clipped(key.text)), report)
             if good is not None:
                 metadata.values[key.text] = good

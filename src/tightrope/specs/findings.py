@@ -165,7 +165,7 @@ _RULES = (
         "TR020",
         "Not a date, time, time zone or recurrence",
         "Zones are IANA names such as `Europe/Berlin`; abbreviations such as `CET` hide daylight saving. Local times "
-        "carry no offset, since the zone stands beside them. Recurrences are RRULEs (RFC 5545).",
+        "carry no offset, since the zone stands beside them. Recurrences are RRULEs (RFC 5545), DAILY or rarer.",
         "calendar:\n  startTime: 2026-01-01 00:00:00\n  timeZone: Europe/Berlin",
     ),
     _error(
@@ -318,6 +318,21 @@ _RULES = (
         "policy. An SLO follows the policy it names in `tightrope.dev/policy`, else the one that lists its service, "
         "else the one without `services`, else the default.",
         "kind: ErrorBudgetPolicy\nspec:\n  services: [checkout]     # for all SLOs of checkout",
+    ),
+    _warning(
+        "TR043",
+        "The type of a data source cannot be read",
+        "OpenSLO allows a DataSource of any type; Tightrope reads telemetry from csv, parquet, access-log, openmetrics "
+        "and prometheus. The SLOs of any other source are checked, but have neither status nor gate. Often a recording "
+        "of the same numbers, or the server's Prometheus interface, will do.",
+        'kind: DataSource\nspec: {type: prometheus, connectionDetails: {url: "http://localhost:9090"}}',
+    ),
+    _error(
+        "TR044",
+        "A time slice is no whole number of slices",
+        "Under Timeslices and RatioTimeslices the counts of `timeSliceWindow` are summed from slices of "
+        "`tightrope.dev/resolution`. So the window must be the resolution or a whole multiple of it.",
+        "annotations: {tightrope.dev/resolution: 1m}\n# timeSliceWindow: 5m",
     ),
     _error(
         "TR090",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from tightrope.base.units import Duration, duration_text
 from tightrope.specs.model import Basis, BudgetingMethod, ChangeKind, Comparison, ConditionKind, Flow, Gaps, ShipHow
 from tightrope.specs.positions import Report
 from tightrope.specs.shapes import (
@@ -471,6 +472,22 @@ def needs_op_and_value(item: Table, report: Report) -> None:
             )
 
 
+def needs_whole_slices(item: Table, step_s: int, report: Report) -> None:
+    """Ask an objective of a time-based method for a time slice that is made of whole slices of *step_s* seconds."""
+    window = item.get("timeSliceWindow", Duration)
+    if window is not None and window.seconds % step_s:
+        step = duration_text(step_s)
+        report.add(
+            "TR044",
+            f"timeSliceWindow {window} is no whole multiple of the resolution of {step}",
+            item.at("timeSliceWindow"),
+            path=item.path("timeSliceWindow"),
+            note=f"{step}, or a multiple",
+            remedy=f"write {duration_text(-(-window.seconds // step_s) * step_s)}, or a tightrope.dev/resolution that "
+            "divides it",
+        )
+
+
 _SLO_SPEC = Record(
     {
         "description": DESCRIPTION,
@@ -795,6 +812,9 @@ _MULTI_WINDOW_SPEC = Record(
 )
 
 
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+
+
 def _recurs(table: Table, report: Report) -> None:
     rule = table.text("rrule")
     problem = rule and recurrence_problem(rule)
@@ -804,7 +824,7 @@ def _recurs(table: Table, report: Report) -> None:
             f"rrule is no recurrence: {problem}",
             table.at("rrule"),
             path=table.path("rrule"),
-            remedy="write an RRULE (RFC 5545) such as FREQ=WEEKLY;BYDAY=SU",
+            remedy="write an RRULE (RFC 5545) of DAILY, WEEKLY, MONTHLY or YEARLY, such as FREQ=WEEKLY;BYDAY=SU",
         )
 
 
@@ -817,6 +837,9 @@ def recurrence_problem(rule: str) -> str:
     text = rule.strip().removeprefix("RRULE:")
     if "\n" in text or "=" not in text:
         return "one line of NAME=VALUE parts is needed"
+    parts = {name: value for name, _, value in (part.partition("=") for part in text.upper().split(";"))}
+    if "COUNT" in parts and "UNTIL" in parts:
+        return "it has both COUNT and UNTIL"
     # dateutil wants the start to have a zone where UNTIL has one, and to have none where it has none.
     zoned = re.search(r"UNTIL=\d{8}T\d{6}Z", text, re.IGNORECASE) is not None
     start = datetime(2026, 1, 1, tzinfo=UTC if zoned else None)
@@ -824,7 +847,10 @@ def recurrence_problem(rule: str) -> str:
         rrulestr(text, dtstart=start)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         return str(error).partition("\n")[0] or "it cannot be read"
-    return ""
+    if parts["FREQ"] not in _FREQUENCIES:
+        return f"FREQ={parts['FREQ']} is more often than daily"
+    low = next((name for name in ("INTERVAL", "COUNT") if int(parts.get(name, 1)) < 1), "")
+    return f"{low} is below 1" if low else ""
 
 
 _EXCLUSION_SPEC = Record(
@@ -833,7 +859,7 @@ _EXCLUSION_SPEC = Record(
         "startsAt": Field(LocalTime(), True, "Local time in timeZone: YYYY-MM-DD HH:MM:SS"),
         "duration": Field(Span(units=_OURS), True, "Such as 2h"),
         "timeZone": Field(Zone(), says="UTC if absent."),
-        "rrule": Field(Text(), says="Recurrence (RFC 5545), such as FREQ=WEEKLY;BYDAY=SU."),
+        "rrule": Field(Text(), says="Recurrence (RFC 5545), DAILY or rarer, such as FREQ=WEEKLY;BYDAY=SU."),
         "services": Field(_NAMES, says="Services it holds for; all, if absent."),
         "slos": Field(_NAMES, says="SLOs it holds for; all, if absent."),
         "reason": Field(Text(empty=True)),

@@ -28,9 +28,13 @@ from tightrope.specs.model import (
     Slo,
     leaves,
 )
-from tightrope.specs.positions import Report
-from tightrope.specs.shapes import Table, percent_text
+from tightrope.specs.positions import Report, clipped
+from tightrope.specs.shapes import Table, nearest, percent_text
 
+SOURCE_TYPES = ("csv", "parquet", "access-log", "openmetrics", "prometheus")
+"""Types of data source that can be read; ``telemetry`` has a door for each."""
+
+_LOOKBACK_FIELDS = ("lookbackWindow", "short", "long")  # a tier without `short` derives it from `long`
 _STRICTEST_S = MINUTE_S
 _COMBINATIONS_MAX = 20_000
 
@@ -104,16 +108,38 @@ def lint_conditions(slo: Slo, conditions: Iterable[tuple[Condition, Table]], rep
                 remedy=f"take a burn rate below {float(1 / (1 - lowest)):.4g}, or a higher target",
             )
         for lookback_s in condition.lookbacks_s:
+            field = _lookback_field(table, lookback_s)
             if lookback_s > window_s:
                 report.add(
                     "TR037",
                     f"{condition.name} looks back {duration_text(lookback_s)}, longer than the window of "
                     f"{slo.name} ({slo.window.duration})",
-                    condition.place,
-                    path=path,
+                    table.at(field),
+                    path=table.path(field),
                     remedy=f"look back {slo.window.duration} at most",
                 )
-            _lint_lookbacks(condition.name, (lookback_s,), slo, condition.place, path, report)
+            _lint_lookbacks(condition.name, (lookback_s,), slo, table.at(field), table.path(field), report)
+
+
+def _lookback_field(table: Table, lookback_s: int) -> str:
+    """The field of a condition that a lookback is written in, or derived from."""
+    given = [name for name in _LOOKBACK_FIELDS if table.given(name)]
+    written = (name for name in given if (span := table.get(name, Duration)) and span.seconds == lookback_s)
+    return next(written, given[-1])
+
+
+def lint_source(kind: str, place: Place, path: str, report: Report) -> None:
+    """Warn of a data source of an SLO whose type nobody here reads; OpenSLO itself allows any."""
+    if kind.lower() not in SOURCE_TYPES:
+        close = nearest(kind, SOURCE_TYPES)
+        report.add(
+            "TR043",
+            f"data sources of type {clipped(kind)!r} cannot be read, so the SLOs that need one have no status",
+            place,
+            path=path,
+            note=f"did you mean {close}?" if close else "",
+            remedy=f"types that can be read are {', '.join(SOURCE_TYPES)}",
+        )
 
 
 def lint_unwritten(slo: Slo, policy: ErrorBudgetPolicy, report: Report) -> None:
@@ -153,22 +179,17 @@ def _slice_s(slo: Slo) -> int | None:
 
 
 def lint_resolution(slo: Slo, spec: Table, report: Report) -> None:
-    """Hold the window and the time slices of an SLO against its declared resolution."""
-    if slo.step_s is None:
-        return
+    """Hold the window of an SLO against its declared resolution."""
     window = next(iter(spec.tables("timeWindow")), None)
-    spans = [(window, "duration")] if window else []
-    spans += [(item, "timeSliceWindow") for item in spec.tables("objectives")]
-    for table, name in spans:
-        duration = table.get(name, Duration)
-        if duration is not None and duration.seconds < slo.step_s:
-            report.add(
-                "TR036",
-                f"{name} {duration} is shorter than the resolution of {duration_text(slo.step_s)}",
-                table.at(name),
-                path=table.path(name),
-                remedy=f"write {duration_text(slo.step_s)} or more, or a finer tightrope.dev/resolution",
-            )
+    duration = window.get("duration", Duration) if window else None
+    if slo.step_s is not None and window is not None and duration is not None and duration.seconds < slo.step_s:
+        report.add(
+            "TR036",
+            f"duration {duration} is shorter than the resolution of {duration_text(slo.step_s)}",
+            window.at("duration"),
+            path=window.path("duration"),
+            remedy=f"write {duration_text(slo.step_s)} or more, or a finer tightrope.dev/resolution",
+        )
 
 
 def lint_policy(policy: ErrorBudgetPolicy, states: tuple[Table, ...], report: Report) -> None:

@@ -8,11 +8,12 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from tightrope.base.errors import Place
 from tightrope.base.units import Duration
 from tightrope.specs.defaults import burn_factor
 from tightrope.specs.documents import Document, Library
-from tightrope.specs.kinds import PREFIX, needs_op_and_value
-from tightrope.specs.lints import lint_conditions, lint_resolution
+from tightrope.specs.kinds import PREFIX, needs_op_and_value, needs_whole_slices
+from tightrope.specs.lints import lint_conditions, lint_resolution, lint_source
 from tightrope.specs.model import (
     AlertPolicy,
     Basis,
@@ -45,6 +46,7 @@ class Reader:
 
     library: Library
     _indicators: dict[str, Indicator | None] = field(default_factory=dict)
+    _types: dict[Place, tuple[Place, str]] = field(default_factory=dict)  # of each source: where its type is written
 
     def slos(self) -> tuple[Slo, ...]:
         """All SLOs that are good; the references of every other document are looked at as well."""
@@ -115,6 +117,7 @@ class Reader:
             source = DataSource(
                 f"{indicator}/{kind}", kind, connection if isinstance(connection, dict) else {}, folder, table.place
             )
+            self._types[source.place] = table.at("type"), table.path("type")
             return MetricSource(source, spec, table.at("spec"))
         name = table.text("metricSourceRef")
         if not name:
@@ -122,6 +125,7 @@ class Reader:
         document = self.library.find("DataSource", name, table.at("metricSourceRef"), table.path("metricSourceRef"))
         if document is None or not document.good:
             return None
+        self._types[document.place] = document.spec.at("type"), document.spec.path("type")
         return MetricSource(_data_source(document), spec, table.at("spec"))
 
     # --- alerting ------------------------------------------------------------------------------------------------
@@ -243,7 +247,26 @@ class Reader:
         for policy_read, tables in policies or ():
             lint_conditions(slo, tuple(zip(policy_read.conditions, tables, strict=True)), report)
         lint_resolution(slo, spec, report)
+        for source in sources_of(slo):
+            lint_source(source.type, *self._types[source.place], report)
+        if slo.step_s is not None and slo.method is not BudgetingMethod.OCCURRENCES:
+            for table, _ in members:
+                needs_whole_slices(table, slo.step_s, report)
         return slo
+
+
+def sources_of(slo: Slo) -> tuple[DataSource, ...]:
+    """The data sources that an SLO is measured by, in the order of its objectives; one may come several times."""
+    found: list[DataSource] = []
+    for objective in slo.objectives:
+        indicator = objective.indicator or slo.indicator
+        match indicator.metric if indicator is not None else None:
+            case RatioMetric() as metric:
+                parts = (metric.good, metric.bad, metric.total, metric.raw)
+                found += [part.source for part in parts if part is not None]
+            case ThresholdMetric() as metric:
+                found.append(metric.metric.source)
+    return tuple(found)
 
 
 def _data_source(document: Document) -> DataSource:

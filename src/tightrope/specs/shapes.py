@@ -37,18 +37,22 @@ _LONGEST_S = 100 * 365 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a value stands: its path in the document, and the place of its key for findings on what is missing."""
+    """Where a value stands: its path in the document, the place of its key for findings on what is missing, its name.
+
+    The name is the last part of the path, which no text of the path tells: keys of annotations hold dots.
+    """
 
     path: str
     key: Place
+    name: str = ""
 
     def field(self, name: str, key: Place) -> Spot:
         """The spot of a field below this one."""
-        return Spot(f"{self.path}.{name}" if self.path else name, key)
+        return Spot(f"{self.path}.{name}" if self.path else name, key, name)
 
     def item(self, index: int, place: Place) -> Spot:
         """The spot of a list item below this one."""
-        return Spot(f"{self.path}[{index}]", place)
+        return Spot(f"{self.path}[{index}]", place, f"{self.name}[{index}]")
 
 
 class Shape(Protocol):
@@ -841,12 +845,14 @@ def share_of(text: str) -> Fraction | None:
 
 
 def percent_text(share: Fraction) -> str:
-    """Write a share for a message: ``144 %``, ``0.1 %``."""
-    return f"{float(share * 100):.6g} %"
+    """Write a share for a message: ``144 %``, ``0.1 %``; whole if its decimals end, ``99.99999 %``, else rounded."""
+    percent = share * 100
+    exact = f"{float(percent):.15g}"
+    return f"{exact if Fraction(exact) == percent else f'{float(percent):.6g}'} %"
 
 
 def _name(spot: Spot) -> str:
-    return spot.path.rpartition(".")[2] or "the document"
+    return clipped(spot.name) or "the document"
 
 
 def _listed(words: Iterable[str], joint: str = "") -> str:

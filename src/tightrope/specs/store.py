@@ -34,6 +34,21 @@ class _Text:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that was found in some files.
+
+    Attributes:
+        specs: The specs; None where there are errors.
+        findings: Errors and warnings, by file and line.
+        policy_tests: Documents of kind PolicyTest as plain YAML values, with their places; another room reads them.
+    """
+
+    specs: Specs | None
+    findings: tuple[SpecError, ...]
+    policy_tests: tuple[tuple[Place, Mapping[str, Any]], ...]
+
+
 def load(paths: Sequence[str], *, stdin: str | None = None) -> Specs:
     """Read and check all specs of *paths* together.
 
@@ -58,6 +73,16 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
     Raises:
         NotFoundError: A path does not exist.
     """
+    shelf = survey(paths, stdin=stdin)
+    return shelf.specs, shelf.findings
+
+
+def survey(paths: Sequence[str], *, stdin: str | None = None) -> Survey:
+    """As `examine`, with the policy tests as well.
+
+    Raises:
+        NotFoundError: A path does not exist.
+    """
     report = Report()
     documents, files = _read(paths, stdin, report)
     library = library_of(documents, report)
@@ -78,9 +103,12 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
         _tell_divided(slos, policies, report)
         for slo in slos:
             lint_unwritten(slo, policy_of(policies, slo.service, slo.policy), report)
-    findings = _sorted_once(report.findings)
+    findings = in_order(report.findings)
+    tests = tuple(
+        (document.place, plain_value(document.node)) for document in library.of_kind("PolicyTest") if document.good
+    )
     if any(finding.severity == "error" for finding in findings):
-        return None, findings
+        return Survey(None, findings, tests)
     calendars = sorted(freeze.calendar for policy in policies for freeze in policy.freezes)
     specs = Specs(
         slos=slos,
@@ -92,23 +120,7 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
         files=files,
         digest=_digest(documents, calendars),
     )
-    return specs, findings
-
-
-def policy_tests(paths: Sequence[str], *, stdin: str | None = None) -> tuple[tuple[Place, Mapping[str, Any]], ...]:
-    """Hand over the documents of kind PolicyTest as plain YAML values, with their places; another room reads them.
-
-    Raises:
-        NotFoundError: A path does not exist.
-        SpecsInvalidError: A file cannot be read, or a document breaks the rules of its kind.
-    """
-    report = Report()
-    documents, _ = _read(paths, stdin, report)
-    if report.errors():
-        raise SpecsInvalidError(_sorted_once(report.findings))
-    return tuple(
-        (document.place, plain_value(document.node)) for document in documents if document.kind == "PolicyTest"
-    )
+    return Survey(specs, findings, tests)
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -142,7 +154,17 @@ def _read(paths: Sequence[str], stdin: str | None, report: Report) -> tuple[tupl
 
 def _texts(path: str, stdin: str | None, report: Report) -> list[_Text]:
     if path == STANDARD_INPUT:
-        return [_Text("<stdin>", ".", stdin or "")]
+        name, given = "<stdin>", stdin or ""
+        if len(given.encode("utf-8", "surrogatepass")) > BYTES_MAX:
+            report.add(
+                "TR006",
+                f"standard input has over {BYTES_MAX} bytes, more than a spec may have",
+                Place(name),
+                remedy="a spec is small; split it, or give the right one",
+            )
+            report.unread.add(name)
+            return []
+        return [_Text(name, ".", given)]
     file = Path(path)
     try:
         file.stat()
@@ -327,7 +349,7 @@ def _warn_stranger(message: str, spec: Table, name: str, report: Report) -> None
     )
 
 
-def _sorted_once(findings: Iterable[SpecError]) -> tuple[SpecError, ...]:
+def in_order(findings: Iterable[SpecError]) -> tuple[SpecError, ...]:
     """Findings by file, line and column; one that several references lead to is told once."""
     unique = {(finding.code, finding.place, finding.message): finding for finding in findings}
     return tuple(

@@ -39,10 +39,11 @@ def assemble(
         row to its last: elsewhere a slice is a gap, whatever its total.
 
     Raises:
-        DataError: Good or bad above total in a slice; no row could be used; *strict* and some row could not.
+        DataError: Good or bad above total in a slice; most rows could not be used; *strict* and some row could not.
     """
-    quality = _quality([answer for _, answer in parts])
-    _check_rows(request, quality, strict)
+    answers = [answer for _, answer in parts]
+    quality = _quality(answers)
+    _check_rows(request, [quality] if strict else [answer for answer in answers if answer.hopeless], strict)
     by_role = {
         question.role: (tally, answer)
         for ask, answer in parts
@@ -148,13 +149,14 @@ def _quality(answers: Sequence[Answer]) -> Quality:
     )
 
 
-def _check_rows(request: Request, quality: Quality, strict: bool) -> None:
-    if not quality.bad_rows or not (strict or quality.bad_rows == quality.rows):
+def _check_rows(request: Request, refused: Sequence[Quality | Answer], strict: bool) -> None:
+    account = next((account for account in refused if account.bad_rows), None)
+    if account is None:
         return
-    named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in quality.examples[:_NAMED])
-    more = ", …" if quality.bad_rows > _NAMED else ""
-    count = f"{quality.bad_rows} of {quality.rows}" if quality.bad_rows < quality.rows else f"none of {quality.rows}"
-    says = "rows can't be used" if quality.bad_rows < quality.rows else "rows can be used"
+    named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in account.examples[:_NAMED])
+    more = ", …" if account.bad_rows > _NAMED else ""
+    count = f"{account.bad_rows} of {account.rows}" if account.bad_rows < account.rows else f"none of {account.rows}"
+    says = "rows can't be used" if account.bad_rows < account.rows else "rows can be used"
     raise DataError(
         f"SLO {request.slo.name!r}: {count} {says}: {named}{more}",
         remedy="mend the rows or the spec" + ("; without --strict bad rows are counted and left out" if strict else ""),

@@ -100,6 +100,7 @@ class Answer:
         spoilt: Slices (numbers of the grain) in which a row was bad that only some of the questions need: their parts
             no longer belong together, and the slice is a gap.
         rows, bad_rows, examples, notes: As in `Quality`.
+        strays: Whether rows that can't be used are normal there, even most of them.
     """
 
     tallies: tuple[Tally, ...]
@@ -110,3 +111,9 @@ class Answer:
     bad_rows: int = 0
     examples: tuple[BadRow, ...] = ()
     notes: tuple[str, ...] = ()
+    strays: bool = False
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether too few rows could be used to be trusted: less than half of them, or none where strays are normal."""
+        return self.bad_rows == self.rows if self.strays else 2 * self.bad_rows > self.rows

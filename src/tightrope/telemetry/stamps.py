@@ -20,6 +20,9 @@ MICROS = 1_000_000
 """Microseconds in a second."""
 
 EPOCH_UNITS = {"s": MICROS, "ms": 1000, "us": 1}
+END_MICROS = 7_258_118_400 * MICROS
+"""The year 2200: a time from then on, or before 1970, is a mistake."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{1,12})?", re.ASCII)
 _LAST_MICRO = 253_402_300_800 * MICROS  # the year 10000

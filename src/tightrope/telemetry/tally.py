@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tightrope.base.errors import DataError
-from tightrope.base.units import time_text
+from tightrope.base.units import DAY_S, time_text
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.cells import Bad, Cells, Signs
 from tightrope.telemetry.options import did_you_mean
 from tightrope.telemetry.questions import EXAMPLES, Answer, Role, Tally
 from tightrope.telemetry.reading import BadRow
-from tightrope.telemetry.stamps import MICROS
+from tightrope.telemetry.stamps import END_MICROS, MICROS
 
 GRAIN_S = 60
 """Length of a slice where nobody says otherwise, seconds."""
@@ -28,6 +28,8 @@ MOST_SLICES = 2**24
 _LARGEST_SUM = float(2**62)
 _FEW = 10  # a counter that is ambiguous in more rows, and in more than one of so many, is no accident
 _NEVER = np.iinfo(np.int64).min
+_FAR = 3653 * DAY_S * MICROS  # ten years: no record is silent for so long
+_MOST_WORDS = 1000  # texts of a column that are kept to find the one that was meant
 
 
 # --- rows, and what is asked of them -----------------------------------------------------------------------------
@@ -37,12 +39,14 @@ _NEVER = np.iinfo(np.int64).min
 class Test:
     """What one column must be for a row to count.
 
-    Two tests are the same when *column* and *says* are; *passes* is asked once for each distinct text.
+    Two tests are the same when *column* and *says* are; *passes* is asked once for each distinct text. *named* tells
+    that somebody wrote down what stands in the column, and may have mistyped it; a class of statuses can't be.
     """
 
     column: str
     says: str
     passes: Callable[[str], bool] = field(compare=False)
+    named: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,15 @@ class RowAsk:
     """The questions of one indicator to one stream of rows, and the grain to sum at.
 
     ``resolution_s`` is the resolution as far as it is known; None: infer it from the spacing of the rows.
-    ``events`` tells that rows are single events, so that silence between two rows means no traffic.
+    ``events`` tells that rows are single events, so that silence between two rows means no traffic; ``strays`` that
+    rows which can't be used are normal, as other lines in a log are, even most of them.
     """
 
     questions: tuple[RowQuestion, ...]
     grain_s: int
     resolution_s: int | None = None
     events: bool = False
+    strays: bool = False
 
 
 def columns_of(asks: Sequence[RowAsk]) -> list[str]:
@@ -154,8 +160,10 @@ class Batch:
         columns: Mapping[str, Cells],
         bad: Sequence[tuple[int, str]],
     ) -> Batch:
-        """Make a batch of rows whose times were just read; those without a time join the bad ones."""
+        """Make a batch of rows whose times were just read; those without a time that can be join the bad ones."""
         instants, unreadable = stamps
+        strange = np.flatnonzero((instants < 0) | (instants >= END_MICROS)).tolist()
+        unreadable = dict.fromkeys(strange, "has a time outside the years 1970 to 2199") | unreadable
         if unreadable:
             bad = [*bad, *((int(lines[row]), why) for row, why in unreadable.items())]
             read = np.ones(len(lines), np.bool_)
@@ -171,11 +179,15 @@ class Batch:
         """Cut off the rows at or after *until*, epoch seconds."""
         if until is None:
             return self
-        seen = self.instants < until * MICROS
-        if seen.all():
+        return self.keep(self.instants < until * MICROS)
+
+    def keep(self, rows: Mask, why: Callable[[int], str] | None = None) -> Batch:
+        """Cut out some rows; with a reason (asked by row) the others are bad, without it they do not exist."""
+        if rows.all():
             return self
-        columns = {name: cells.keep(seen) for name, cells in self.columns.items()}
-        return Batch(self.file, self.lines[seen], self.instants[seen], columns, self.bad)
+        others = [] if why is None else [(int(self.lines[row]), why(row)) for row in np.flatnonzero(~rows).tolist()]
+        columns = {name: cells.keep(rows) for name, cells in self.columns.items()}
+        return Batch(self.file, self.lines[rows], self.instants[rows], columns, [*self.bad, *others])
 
     def codes(self, column: str) -> tuple[Counts, list[str]]:
         """Number the distinct texts of a column, once; hands out each row's number, and the texts by number."""
@@ -194,14 +206,16 @@ class Batch:
 
     def selected(self, question: RowQuestion) -> Mask:
         """Tell which rows a question is about."""
-        mask = np.ones(len(self), np.bool_)
-        for test in question.tests:
-            mask &= self.passed(test)
+        mask = self.passed_all(question.tests)
         for group in question.ignore:
-            ignored = np.ones(len(self), np.bool_)
-            for test in group:
-                ignored &= self.passed(test)
-            mask &= ~ignored
+            mask &= ~self.passed_all(group)
+        return mask
+
+    def passed_all(self, tests: Iterable[Test]) -> Mask:
+        """Tell which rows pass every one of some tests."""
+        mask = np.ones(len(self), np.bool_)
+        for test in tests:
+            mask &= self.passed(test)
         return mask
 
     def counts(self, column: str, scale: int) -> tuple[Counts, Bad]:
@@ -222,11 +236,37 @@ class Batch:
 # --- sums that grow ----------------------------------------------------------------------------------------------
 
 
-class Ledger:
-    """Sums per slice that grow to both sides as rows arrive, in any order of time."""
+class Ends:
+    """The earliest and the latest row that were counted, and where they stand."""
 
-    def __init__(self, grain_s: int) -> None:
+    def __init__(self) -> None:
+        self._earliest: tuple[int, str] | None = None
+        self._latest: tuple[int, str] | None = None
+
+    def take(self, batch: Batch, rows: Mask) -> None:
+        """Hear of the rows of a batch that are counted."""
+        numbers = np.flatnonzero(rows)
+        if not len(numbers):
+            return
+        instants = batch.instants[numbers]
+        low, high = int(np.argmin(instants)), int(np.argmax(instants))
+        if self._earliest is None or instants[low] < self._earliest[0]:
+            self._earliest = int(instants[low]), f"{batch.file}:{batch.lines[numbers[low]]}"
+        if self._latest is None or instants[high] > self._latest[0]:
+            self._latest = int(instants[high]), f"{batch.file}:{batch.lines[numbers[high]]}"
+
+    def __str__(self) -> str:
+        if self._earliest is None or self._latest is None:
+            return ""
+        return f"; the earliest is {self._earliest[1]}, the latest {self._latest[1]}"
+
+
+class Ledger:
+    """Sums per slice that grow to both sides as rows arrive, in any order of time; *ends* are named in errors."""
+
+    def __init__(self, grain_s: int, ends: Ends | None = None) -> None:
         self.grain_s = grain_s
+        self._ends = ends or Ends()
         self._first = 0
         self._amounts = np.zeros(0, np.int64)
         self._points = np.zeros(0, np.int64)
@@ -263,7 +303,7 @@ class Ledger:
         if highest - lowest >= MOST_SLICES:
             raise DataError(
                 f"times reach from {time_text(lowest * self.grain_s)} to {time_text(highest * self.grain_s)}, "
-                f"more than {MOST_SLICES} slices of {self.grain_s} s",
+                f"more than {MOST_SLICES} slices of {self.grain_s} s{self._ends}",
                 remedy="look for a wrong timestamp, name the unit of epoch times, or declare a coarser resolution",
             )
         if self._lowest is None:
@@ -291,9 +331,9 @@ def _moved(values: Counts, by: int, size: int) -> Counts:
 class _Sums:
     """Counts, points of a value, or ratios: every row stands for itself."""
 
-    def __init__(self, question: RowQuestion, grain_s: int) -> None:
+    def __init__(self, question: RowQuestion, grain_s: int, ends: Ends) -> None:
         self._question = question
-        self._ledger = Ledger(grain_s)
+        self._ledger = Ledger(grain_s, ends)
 
     def values(self, batch: Batch) -> tuple[Counts, Bad]:
         question = self._question
@@ -333,8 +373,8 @@ class _Last:
 class _Differences(_Sums):
     """Ever-growing counters: the difference to the row before, series by series, and all of it after a reset."""
 
-    def __init__(self, question: RowQuestion, grain_s: int) -> None:
-        super().__init__(question, grain_s)
+    def __init__(self, question: RowQuestion, grain_s: int, ends: Ends) -> None:
+        super().__init__(question, grain_s, ends)
         self._last: dict[tuple[str, ...], _Last] = {}
         self._resets = 0
         self._late: dict[str, int] = {"series": 0, "units": 0}
@@ -412,8 +452,8 @@ class _Differences(_Sums):
 class _States(_Sums):
     """State rows: per series and sampling step only the last row matters, whatever the order they arrive in."""
 
-    def __init__(self, question: RowQuestion, grain_s: int, state: StateOf) -> None:
-        super().__init__(question, grain_s)
+    def __init__(self, question: RowQuestion, grain_s: int, ends: Ends, state: StateOf) -> None:
+        super().__init__(question, grain_s, ends)
         self._state = state
         self._tracks: dict[tuple[str, ...], _Track] = {}
 
@@ -473,10 +513,10 @@ class _Track:
         return (np.repeat(marks, lengths) + offsets) * self._every_s, np.repeat(values, lengths)
 
 
-def _follower(question: RowQuestion, grain_s: int) -> _Sums:
+def _follower(question: RowQuestion, grain_s: int, ends: Ends) -> _Sums:
     if question.state is not None:
-        return _States(question, grain_s, question.state)
-    return _Differences(question, grain_s) if question.counter else _Sums(question, grain_s)
+        return _States(question, grain_s, ends, question.state)
+    return _Differences(question, grain_s, ends) if question.counter else _Sums(question, grain_s, ends)
 
 
 def _by_series(
@@ -513,17 +553,19 @@ class _Desk:
 
     def __init__(self, ask: RowAsk) -> None:
         self._ask = ask
-        self._followers = [_follower(question, ask.grain_s) for question in ask.questions]
+        self._ends = Ends()
+        self._followers = [_follower(question, ask.grain_s, self._ends) for question in ask.questions]
         self._rows = 0
         self._bad = 0
         self._examples: list[BadRow] = []
         self._first: int | None = None
         self._last = 0
-        self._matched = not any(question.tests for question in ask.questions)
-        self._met: dict[str, None] = {}
+        # Tests that no row has passed yet, and what stood in their columns instead.
+        self._unmet: dict[Test, dict[str, None]] = {test: {} for question in ask.questions for test in question.tests}
         self._spoilt: set[int] = set()
         self._about = [0] * len(ask.questions)
         self._useless = [0] * len(ask.questions)
+        self._named = [False] * len(ask.questions)
         # A good or a total alone is one part of a ratio whose other part another source holds.
         self._a_part = len(ask.questions) == 1 and ask.questions[0].role in {Role.GOOD, Role.BAD, Role.TOTAL}
 
@@ -546,23 +588,28 @@ class _Desk:
         masks = [batch.selected(question) for question in questions]
         read = [follower.values(batch) for follower in self._followers]
         bad: Bad = {}
-        for number, (question, mask, (_, reasons)) in enumerate(zip(questions, masks, read, strict=True)):
-            self._about[number] += int(mask.sum())
+        for question, mask, (_, reasons) in zip(questions, masks, read, strict=True):
             for row, why in reasons.items():
                 if mask[row]:
-                    self._useless[number] += 1
                     bad.setdefault(row, f"column {question.reads!r} {why}")
         usable = np.ones(len(batch), np.bool_)
         usable[list(bad)] = False
+        self._ends.take(batch, np.logical_or.reduce(masks) & usable)
         late: Bad = {}
         for follower, mask, (values, _) in zip(self._followers, masks, read, strict=True):
             late |= follower.take(batch, np.flatnonzero(mask & usable), values)
-        if not self._matched:
-            self._matched = bool(np.logical_or.reduce(masks).any())
-            for test in self._tests()[:1]:
-                if len(self._met) < EXAMPLES:
-                    self._met |= dict.fromkeys(batch.codes(test.column)[1][:EXAMPLES])
         bad |= late
+        usable[list(late)] = False
+        for number, (question, mask) in enumerate(zip(questions, masks, strict=True)):
+            self._about[number] += int(mask.sum())
+            self._useless[number] += int((mask & ~usable).sum())
+            if not self._about[number] and not self._named[number]:
+                self._named[number] = bool(batch.passed_all(test for test in question.tests if test.named).any())
+        for test, words in list(self._unmet.items()):
+            if batch.passed(test).any():
+                del self._unmet[test]
+            elif len(words) < _MOST_WORDS:
+                words |= dict.fromkeys(batch.codes(test.column)[1][:_MOST_WORDS])
         for row in bad:
             if self._a_part or not all(mask[row] for mask in masks):
                 self._spoilt.add(int(batch.instants[row]) // (self._ask.grain_s * MICROS))
@@ -570,18 +617,17 @@ class _Desk:
 
     def answer(self, until: int | None) -> Answer:
         for question, about, useless in zip(self._ask.questions, self._about, self._useless, strict=True):
-            if about and about == useless:
+            if useless and (useless == about if self._ask.strays else 2 * useless > about):
                 named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in self._examples[:3])
+                count = (
+                    f"none of {about} rows has" if useless == about else f"only {about - useless} of {about} rows have"
+                )
                 raise DataError(
-                    f"none of {about} rows has a {question.role} that can be used: {named}",
+                    f"{count} a {question.role} that can be used: {named}",
                     remedy="check the column, or where: and what it lets through",
                 )
         notes = [note for follower in self._followers for note in follower.notes()]
-        if self._rows and not self._matched:
-            test = self._tests()[0]
-            notes.append(
-                f"no row has {test.column} {test.says}; {did_you_mean(test.says, sorted(self._met), 'it has')}"
-            )
+        notes += dict.fromkeys(self._absences())
         alive = None
         if self._ask.events and self._first is not None:
             grain = self._ask.grain_s * MICROS
@@ -596,10 +642,66 @@ class _Desk:
             self._bad,
             tuple(self._examples),
             tuple(notes),
+            self._ask.strays,
         )
 
-    def _tests(self) -> list[Test]:
-        return [test for question in self._ask.questions for test in question.tests]
+    def _absences(self) -> Iterable[str]:
+        """Tell of questions that no row is about; raises `DataError` for a good that never was, beside a total."""
+        roles = [question.role for question in self._ask.questions]
+        total = sum(about for role, about in zip(roles, self._about, strict=True) if role is Role.TOTAL)
+        for question, about, named in zip(self._ask.questions, self._about, self._named, strict=True):
+            if about or self._first is None:
+                continue
+            absent, remedy = self._absent(question)
+            if not total or question.role not in {Role.GOOD, Role.BAD}:
+                yield f"{absent}; {remedy}"
+            elif not named and question.role is Role.BAD:
+                yield f"bad has no rows: {absent}; {remedy}: taken as 0"
+            elif not named:
+                # Nobody's good is truly never there: it is a name that was mistyped, and would read as an outage.
+                raise DataError(f"good has no rows, though total has {total}: {absent}", remedy=remedy)
+
+    def _absent(self, question: RowQuestion) -> tuple[str, str]:
+        """Say what no row has, and what was perhaps meant."""
+        for test in question.tests:
+            if test in self._unmet:
+                words = sorted(self._unmet[test])
+                return f"no row has {test.column} {test.says}", did_you_mean(test.says, words, "it has")
+        listed = " and ".join(f"{test.column} {test.says}" for test in question.tests)
+        return f"no row has {listed}", "check where: and what it lets through"
+
+
+class _Bulk:
+    """The stretch of time in which most rows lie, ten years of silence apart from any that do not."""
+
+    def __init__(self) -> None:
+        self._span: tuple[int, int] | None = None
+        self._rows = 0
+
+    def screened(self, batch: Batch) -> Batch:
+        """Make rows bad whose time is more than ten years from most others; where no stretch has most, none is."""
+        if not len(batch):
+            return batch
+        instants = np.sort(batch.instants)
+        cuts = np.flatnonzero(np.diff(instants) > _FAR) + 1
+        spans = [(int(part[0]), int(part[-1]), len(part)) for part in np.split(instants, cuts)]
+        if self._span is not None:
+            low, high = self._span
+            near = [span for span in spans if span[1] >= low - _FAR and span[0] <= high + _FAR]
+            spans = [span for span in spans if span not in near]
+            ends = [low, high, *(end for span in near for end in span[:2])]
+            spans.append((min(ends), max(ends), self._rows + sum(span[2] for span in near)))
+        low, high, rows = max(spans, key=lambda span: span[2])
+        if 2 * rows <= sum(span[2] for span in spans):
+            return batch
+        self._span, self._rows = (low, high), rows
+        inside = (batch.instants >= low) & (batch.instants <= high)
+        return batch.keep(
+            inside,
+            lambda row: (
+                f"has the time {time_text(int(batch.instants[row]) // MICROS)}, more than ten years from most rows"
+            ),
+        )
 
 
 def tally_rows(batches: Iterable[Batch], asks: Sequence[RowAsk], until: int | None) -> list[Answer]:
@@ -614,11 +716,13 @@ def tally_rows(batches: Iterable[Batch], asks: Sequence[RowAsk], until: int | No
         One answer for each ask, in their order.
 
     Raises:
-        DataError: The rows can't be true together: too long a record, counts too large.
+        DataError: The rows can't be true together: too long a record, counts too large, too few rows that can be
+            used, or a good that no row is about.
     """
     desks = [_Desk(ask) for ask in asks]
+    bulk = _Bulk()
     for batch in batches:
-        visible = batch.before(until)
+        visible = bulk.screened(batch.before(until))
         for desk in desks:
             desk.take(visible)
     return [desk.answer(until) for desk in desks]

@@ -81,7 +81,7 @@ class AccessLogs:
         for ask in asks:
             resolution_s = ask.step_s or self._resolution_s
             questions = tuple(self._question(question) for question in ask.questions)
-            row_asks.append(RowAsk(questions, resolution_s or GRAIN_S, resolution_s, events=True))
+            row_asks.append(RowAsk(questions, resolution_s or GRAIN_S, resolution_s, events=True, strays=True))
         files = find(self._options, self._folder, (".log", ".json", ".jsonl", ".ndjson"))
         return tally_rows(self._batches(files, columns_of(row_asks), tell), row_asks, horizon.until)
 
@@ -99,9 +99,9 @@ class AccessLogs:
         if wanted or unwanted:
             tests += (_status_test(wanted or unwanted, bool(wanted), options),)
         elif question.role is Role.GOOD:
-            tests += (Test("status", "below 500", lambda word: word < "500"),)
+            tests += (Test("status", "below 500", lambda word: word < "500", named=False),)
         elif question.role is Role.BAD:
-            tests += (Test("status", "from 500 on", lambda word: word >= "500"),)
+            tests += (Test("status", "from 500 on", lambda word: word >= "500", named=False),)
         limit = options.text("latencyBelow", "")
         if limit and question.role is not Role.GOOD:
             raise options.wrong("latencyBelow tells the good requests", "use it in good")
@@ -284,7 +284,7 @@ def _status_test(values: Sequence[str], wanted: bool, options: Options) -> Test:
     classes = {value[0] for value in values if value.endswith("xx")}
     codes = {value for value in values if not value.endswith("xx")}
     says = " or ".join(values) if wanted else "other than " + ", ".join(values)
-    return Test("status", says, lambda word: (word[:1] in classes or word in codes) is wanted)
+    return Test("status", says, lambda word: (word[:1] in classes or word in codes) is wanted, named=False)
 
 
 def _limit(text: str, options: Options) -> Fraction:

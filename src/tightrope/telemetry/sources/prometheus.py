@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tightrope.base.errors import SourceError, SourceUnreachableError
-from tightrope.base.http import HttpClient, HttpSettings, Reply, shown_body, shown_url
+from tightrope.base.http import HttpClient, HttpSettings, Reply, may_pass, shown_body, shown_url
 from tightrope.base.settings import environment
 from tightrope.base.units import duration_text, time_text
 from tightrope.specs.model import DataSource
@@ -31,9 +31,6 @@ _QUERY, _SERIES, _VALUE = "query", "series", "value"
 _API = "/api/v1/query_range"
 
 Opens = Callable[[str, HttpSettings], HttpClient]
-
-_DOWN = frozenset({429, 502, 503, 504})
-"""Answers that mean nobody is in: after all tries the gate treats them as a server out of reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ class Prometheus:
             questions.append(
                 RowQuestion(
                     question.role,
-                    (Test(_QUERY, asked.key, asked.key.__eq__),),
+                    (Test(_QUERY, asked.key, asked.key.__eq__, named=False),),
                     column=_VALUE,
                     series=(_SERIES,) if question.counter else (),
                     counter=question.counter,
@@ -259,7 +256,8 @@ def _refusal(reply: Reply, body: Mapping[str, Any], asked: _Range, where: str) -
         429: "ask less often, or raise the server's limit",
     }
     remedy = remedies.get(reply.status, "look at the server's log, and try again")
-    kind = SourceUnreachableError if reply.status in _DOWN else SourceError
+    # What may pass and did not, after all tries, is a server out of reach: nobody has to mend a setting.
+    kind = SourceUnreachableError if may_pass(reply.status) else SourceError
     return kind(f"{where} answers {reply.status} to the query {asked.query!r}: {says}", remedy=remedy)
 
 
