@@ -50,12 +50,14 @@ def _shown_commands() -> list[tuple[str, str]]:
 def _problem(line: str) -> str | None:
     """What is wrong with a command line that a page shows; None if the program would take it."""
     words = shlex.split(line.split("|")[0].split(">")[0], comments=True)[1:]
-    context = click.Context(docs.program(), info_name="tightrope")
+    program = docs.program()
+    # click keeps the help option it first makes for a command, so each context must have the program's settings
+    context = click.Context(program, info_name="tightrope", **program.context_settings)
     while words and isinstance(context.command, click.Group) and not words[0].startswith("-"):
         command = context.command.get_command(context, words[0])
         if command is None:
             return f"there is no command {words[0]!r}"
-        context = click.Context(command, info_name=words.pop(0), parent=context)
+        context = click.Context(command, info_name=words.pop(0), parent=context, **command.context_settings)
     options = context.command.get_params(context)
     known = {spelling for option in options for spelling in (*option.opts, *option.secondary_opts)}
     unknown = [word for word in words if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known]
