@@ -178,3 +178,13 @@ def test_counts_beyond_64_bits_are_refused_in_words() -> None:
     )
     with pytest.raises(DataError, match="more than can be counted exactly"):
         replay(plan, units)
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+def test_gaps_behind_a_burst_leave_the_sums_of_a_projected_window_alone(scanner: str) -> None:
+    consumed = Condition("consumed", "page", Fraction(1), (21_600,), kind=ConditionKind.CONSUMED)
+    record = Record(86_400, 21_600, (Row(1, 1), *(GAP for _ in range(10))))
+    promise = Promise(
+        (Member(record, Fraction(0)),), RollingWindow(Duration(1, "s")), stale_after=1, conditions=(consumed,)
+    )
+    assert_same_story(promise, scanner_of(scanner))

@@ -716,7 +716,7 @@ def _ratios(record: Record, span: Span, ratio: Ratio, begin: int, end: int) -> F
         bad[total == 0] = 0
         np.maximum(total, 1, out=total)
     if ratio.projected and record.seen is not None:
-        bad = np.multiply(bad, _window_sums(record, "seen", record.seen, span, None, begin, end) / span.full)
+        bad = np.multiply(bad, _window_sums(record, "seen inside", record.seen, span, None, begin, end) / span.full)
     elif ratio.projected and span.elapsed is not None:
         elapsed = np.arange(begin, end) + (span.elapsed - span.first)
         bad = np.multiply(bad, elapsed / span.full)
