@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sqlite3
 import subprocess
 import sys
@@ -16,11 +18,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event as events
 from sqlalchemy import inspect
 
+import tightrope
 import tightrope.state
 from tests.state.worlds import event, filled, found, journal, tamper
 from tightrope.base.errors import NotFoundError, StoreError, UsageError
 from tightrope.state.database import FILE, SCHEMA, VERSION_TABLE, opened
-from tightrope.state.journal import TABLES, Journal
+from tightrope.state.journal import Journal
+from tightrope.state.tables import TABLES
 
 
 def _refusal(where: Path | str, *, create: bool = True) -> StoreError:
@@ -29,7 +33,11 @@ def _refusal(where: Path | str, *, create: bool = True) -> StoreError:
     return told.value
 
 
-def test_migrations_make_the_tables_that_the_journal_uses(store: str) -> None:
+def test_migrations_make_the_tables_that_all_stores_use(store: str) -> None:
+    for module in pkgutil.walk_packages(tightrope.__path__, "tightrope."):
+        room, _, last = module.name.rpartition(".")
+        if last == "store" or room == "tightrope.state":
+            importlib.import_module(module.name)
     with opened(store, create=True) as database, database.reading() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), TABLES) == []

@@ -23,7 +23,6 @@ from sqlalchemy import (
     Connection,
     Index,
     Integer,
-    MetaData,
     Row,
     Table,
     Text,
@@ -35,11 +34,10 @@ from tightrope.base.canonical import canonical
 from tightrope.base.errors import DataError, StoreError, UsageError
 from tightrope.base.units import time_text
 from tightrope.state.database import Database
+from tightrope.state.tables import TABLES
 
 GENESIS = "0" * 64
 """What the first row has as the hash of the row before it."""
-
-TABLES = MetaData()
 
 _JOURNAL = Table(
     "journal",
@@ -143,34 +141,42 @@ class Journal:
             DataError: An event can't be a CloudEvent, holds a float, or has the id of another one.
             StoreError: The store can't be written; nothing was.
         """
-        texts = [_checked(event) for event in events]
         with self._database.writing() as connection:
-            # The lock on the head puts writers in a queue: on PostgreSQL by this row, on SQLite by the transaction.
-            head = _head(connection, lock=True)
-            if head is None:
-                raise StoreError(
-                    f"the journal in {self._database.where} has lost its head record", remedy="restore it from a backup"
-                )
-            sequence, previous = head.sequence, head.hash
-            positions = []
-            for event, text in zip(events, texts, strict=True):
-                there = _position(connection, event, text)
-                if there is None:
-                    sequence, there = sequence + 1, sequence + 1
-                    values = {
-                        "sequence": sequence,
-                        "id": event.id,
-                        "source": event.source,
-                        "type": event.type,
-                        "subject": event.subject,
-                        "time": event.time,
-                        "data": text,
-                        "previous": previous,
-                    }
-                    previous = _digest(event, previous)
-                    connection.execute(_JOURNAL.insert().values(**values, hash=previous))
-                positions.append(there)
-            connection.execute(_HEAD.update().values(sequence=sequence, hash=previous))
+            return self.append_in(connection, events)
+
+    def append_in(self, connection: Connection, events: Sequence[Event]) -> tuple[int, ...]:
+        """As `append`, in the caller's writing transaction: the events are there if that is committed, and only then.
+
+        Whoever writes more than events in one transaction writes the events last: from here on, until the transaction
+        ends, every other writer of the journal waits.
+        """
+        texts = [_checked(event) for event in events]
+        # The lock on the head puts writers in a queue: on PostgreSQL by this row, on SQLite by the transaction.
+        head = _head(connection, lock=True)
+        if head is None:
+            raise StoreError(
+                f"the journal in {self._database.where} has lost its head record", remedy="restore it from a backup"
+            )
+        sequence, previous = head.sequence, head.hash
+        positions = []
+        for event, text in zip(events, texts, strict=True):
+            there = _position(connection, event, text)
+            if there is None:
+                sequence, there = sequence + 1, sequence + 1
+                values = {
+                    "sequence": sequence,
+                    "id": event.id,
+                    "source": event.source,
+                    "type": event.type,
+                    "subject": event.subject,
+                    "time": event.time,
+                    "data": text,
+                    "previous": previous,
+                }
+                previous = _digest(event, previous)
+                connection.execute(_JOURNAL.insert().values(**values, hash=previous))
+            positions.append(there)
+        connection.execute(_HEAD.update().values(sequence=sequence, hash=previous))
         return tuple(positions)
 
     def read(

@@ -1,0 +1,10 @@
+"""What the live loop remembers of every objective between two ticks."""
+
+from __future__ import annotations
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Make the tables, empty."""

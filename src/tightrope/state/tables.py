@@ -1,0 +1,7 @@
+"""The one list of tables that all stores share; each store adds its own, and a migration makes them."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+TABLES = MetaData()
