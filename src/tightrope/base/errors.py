@@ -5,6 +5,11 @@ TightropeError                 something a person can mend; has a message and a 
 ├── SpecError                  one finding in a spec file, with its place
 ├── SpecsInvalidError          all findings of a set of specs at once            (exit 2, 422)
 ├── NotFoundError              no such service, SLO, file                        (exit 2, 404)
+├── UnauthorizedError          nobody knows who asks                             (exit 2, 401)
+├── ForbiddenError             who asks may not do this                          (exit 2, 403)
+├── ConflictError              it was changed meanwhile, or is there already     (exit 2, 409 or 412)
+├── TooLargeError              more than is taken at once                        (exit 2, 413)
+├── BusyError                  too much is waiting; try again later              (exit 2, 429)
 ├── DataError                  telemetry was read, but it cannot be true         (exit 2, 422)
 ├── SourceError                a telemetry source refused, or answered nonsense  (exit 2, 502)
 │   └── SourceUnreachableError a telemetry source could not be reached           (exit 2, gate 5, 503)
@@ -33,6 +38,34 @@ class UsageError(TightropeError):
 
 class NotFoundError(TightropeError):
     """What was asked for does not exist."""
+
+
+class UnauthorizedError(TightropeError):
+    """Nobody knows who asks: no token, a wrong one, or one that has expired."""
+
+
+class ForbiddenError(TightropeError):
+    """Who asks is known, and may not do this."""
+
+
+class ConflictError(TightropeError):
+    """What was to be changed is not what it was taken to be; *precondition* tells whether the asker had named it."""
+
+    def __init__(self, message: str, *, remedy: str = "", precondition: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.precondition = precondition
+
+
+class TooLargeError(TightropeError):
+    """More than is taken at once."""
+
+
+class BusyError(TightropeError):
+    """Too much is waiting already; nothing of this was taken. Worth another try after ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class DataError(TightropeError):
