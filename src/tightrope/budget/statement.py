@@ -52,6 +52,7 @@ class Statement:
             nothing is known.
         burns: Burn rates by lookback, in the order asked for.
         last_covered: End of the newest slice with data; None if there is none.
+        last_known: End of the newest slice with data or excluded; None if there is none.
         stale: The newest slices were all gaps, as many as the SLO's staleAfter.
         unit_s: Seconds that one unit stands for under the time-based methods, 0 for events.
     """
@@ -67,6 +68,7 @@ class Statement:
     interval: tuple[Fraction, Fraction] | None
     burns: tuple[Burn, ...]
     last_covered: int | None
+    last_known: int | None
     stale: bool
     unit_s: int
 
@@ -131,8 +133,7 @@ def state_of(
     seen = elapsed - gaps_in
     projected = total * full / seen if seen else Fraction(0)
     all_elapsed = total * full / elapsed if elapsed else Fraction(0)
-    covered_at = np.flatnonzero(visible.covered)
-    last_covered = visible.start + (int(covered_at[-1]) + 1) * step if len(covered_at) else None
+    known = visible.covered if visible.excluded is None else visible.covered | visible.excluded
     return Statement(
         at=at,
         window_start=begin,
@@ -146,7 +147,8 @@ def state_of(
         if gaps is Gaps.IGNORE
         else None,
         burns=tuple(burn_rate(visible, target, at, lookback, weight=weight) for lookback in lookbacks_s),
-        last_covered=last_covered,
+        last_covered=_last_end(visible, visible.covered),
+        last_known=_last_end(visible, known),
         stale=gaps is Gaps.IGNORE and is_stale(visible, stale_after),
         unit_s=unit_s,
     )
@@ -158,6 +160,12 @@ def is_stale(visible: Slices, stale_after: int) -> bool:
     if visible.excluded is not None:
         tail = tail | visible.excluded[-stale_after:]
     return not bool(tail.any())
+
+
+def _last_end(slices: Slices, marked: Mask) -> int | None:
+    """The end of the newest marked slice; None where none is."""
+    back = int(np.argmax(marked[::-1])) if len(marked) else 0
+    return slices.end - back * slices.step_s if len(marked) and marked[len(marked) - 1 - back] else None
 
 
 def _gaps(slices: Slices) -> Mask:

@@ -18,7 +18,7 @@ from tightrope.engine.scanners import best_scanner
 from tightrope.engine.step import Memory, advance
 from tightrope.loop.exclusions import stretches_of
 from tightrope.policy.states import PolicyMemory
-from tightrope.sli.coverage import exclude, fill_gaps
+from tightrope.sli.coverage import Stretch, exclude, fill_gaps
 from tightrope.sli.methods import combine, unit_slices
 from tightrope.sli.slices import Slices
 from tightrope.specs.defaults import LOOKBACKS_S, default_conditions, policy_of
@@ -51,7 +51,8 @@ class Assessment:
         slo, objective: What was promised. For the whole of a composite the objective is made up and *whole* is set.
         number: Which of the SLO's objectives, from 0.
         policy: The error budget policy that watches it.
-        plan, units: What was computed on what: the compiled objective and its unit slices (gaps filled).
+        plan, record: What was computed on what: the compiled objective and its unit slices (gaps filled), or what reads
+            them when somebody asks.
         statement: The account as of `Statement.at`.
         history: The replay that led there.
         incidents: Known incidents of the service.
@@ -66,7 +67,7 @@ class Assessment:
     number: int
     policy: ErrorBudgetPolicy
     plan: Plan
-    units: Slices
+    record: Slices | Callable[[], Slices]
     statement: Statement
     history: History
     incidents: tuple[Incident, ...]
@@ -74,6 +75,11 @@ class Assessment:
     doubts: tuple[str, ...] = ()
     whole: bool = False
     watched: bool = True
+
+    @property
+    def units(self) -> Slices:
+        """The unit slices, gaps filled, up to the statement's instant."""
+        return self.record if isinstance(self.record, Slices) else self.record()
 
     @property
     def budget(self) -> Budget:
@@ -87,11 +93,9 @@ class Assessment:
 
     def age_s(self, now: int) -> int | None:
         """Seconds since the newest slice that was measured or excluded; None: nothing was ever measured."""
-        if self.history.memory.history_start is None:
+        if self.history.memory.history_start is None or self.statement.last_known is None:
             return None
-        units = self.units
-        known = units.covered if units.excluded is None else units.covered | units.excluded
-        return max(0, now - (units.end - int(np.argmax(known[::-1])) * units.step_s))
+        return max(0, now - self.statement.last_known)
 
     @property
     def firing(self) -> tuple[Condition, ...]:
@@ -102,9 +106,14 @@ class Assessment:
     @property
     def title(self) -> str:
         """The SLO's name, and the objective's where there are several."""
-        if self.whole or len(self.slo.objectives) == 1:
-            return self.slo.name
-        return f"{self.slo.name}/{self.objective.display_name or self.number + 1}"
+        return title_of(self.slo, self.objective, self.number, whole=self.whole)
+
+
+def title_of(slo: Slo, objective: Objective, number: int, *, whole: bool = False) -> str:
+    """What an objective is called: the SLO's name, and the objective's where there are several."""
+    if whole or len(slo.objectives) == 1:
+        return slo.name
+    return f"{slo.name}/{objective.display_name or number + 1}"
 
 
 def conditions_of(slo: Slo) -> tuple[Condition, ...]:
@@ -224,17 +233,65 @@ def _member(
     until = raw.end if how.at is None else how.at
     _refuse_far_beyond(slo, raw, until)
     raw = padded(raw, until)
-    outside = stretches_of(specs.exclusions, slo, raw.start, raw.end, known_at=how.known_at)
-    units = fill_gaps(unit_slices(exclude(raw, outside), slo, objective), slo.gaps)
+    units = units_of(specs, slo, objective, raw, known_at=how.known_at)
     return _drawn_up(specs, slo, objective, number, units, until, incidents, reading.quality, how)
+
+
+def units_of(specs: Specs, slo: Slo, objective: Objective, raw: Slices, *, known_at: int | None = None) -> Slices:
+    """Turn raw counts into the units of the SLO's method: exclusions taken out, gaps filled as it declares."""
+    outside = stretches_of(specs.exclusions, slo, raw.start, raw.end, known_at=known_at)
+    return fill_gaps(unit_slices(exclude(raw, outside), slo, objective), slo.gaps)
+
+
+def whole_of(slo: Slo) -> Objective:
+    """The objective of the whole of a time-based composite: its own target, or the lowest of its members."""
+    target = slo.composite_target if slo.composite_target is not None else min(one.target for one in slo.objectives)
+    return Objective(target=target, display_name="whole", time_slice_window=slo.objectives[0].time_slice_window)
+
+
+def plan_of(specs: Specs, slo: Slo, objective: Objective, step_s: int, scale: int) -> Plan:
+    """Compile one objective with its alert conditions and the policy that watches it."""
+    policy = _policy(specs, slo)
+    return compile_plan(
+        step_s=step_s,
+        target=objective.target,
+        window=slo.window,
+        conditions=conditions_of(slo),
+        policy=policy,
+        basis=Basis.OBSERVED if Basis.OBSERVED in (slo.basis, policy.basis) else Basis.PROJECTED,
+        gaps=slo.gaps,
+        stale_after=slo.stale_after,
+        scale=scale,
+        weight=objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1),
+    )
+
+
+def out_of_scope_of(policy: ErrorBudgetPolicy, incidents: Sequence[Incident]) -> list[Stretch]:
+    """The stretches of incidents whose cause does not count for the policy."""
+    return [(one.start, one.end) for one in incidents if one.cause in policy.out_of_scope]
+
+
+def statement_of(plan: Plan, slo: Slo, units: Slices, at: int, history_start: int | None) -> Statement:
+    """Draw up the account of one objective as of *at*."""
+    return state_of(
+        units,
+        plan.target,
+        slo.window,
+        at,
+        lookbacks_s=LOOKBACKS_S,
+        history_start=history_start,
+        gaps=slo.gaps,
+        stale_after=slo.stale_after,
+        unit_s=0 if slo.method is BudgetingMethod.OCCURRENCES else units.step_s,
+        weight=plan.weight,
+    )
 
 
 def _whole(
     specs: Specs, slo: Slo, members: Sequence[Assessment], incidents: tuple[Incident, ...], how: _How
 ) -> Assessment:
     units = combine([(member.units, member.objective.weight) for member in members], slo.method)
-    target = slo.composite_target if slo.composite_target is not None else min(one.target for one in slo.objectives)
-    objective = Objective(target=target, display_name="whole", time_slice_window=slo.objectives[0].time_slice_window)
+    objective = whole_of(slo)
     until = units.end if how.at is None else how.at
     drawn = _drawn_up(specs, slo, objective, len(members), units, until, incidents, Quality(), how)
     return replace(drawn, whole=True)
@@ -252,22 +309,10 @@ def _drawn_up(
     how: _How,
 ) -> Assessment:
     policy = _policy(specs, slo)
-    weight = objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1)
-    out_of_scope = [(one.start, one.end) for one in incidents if one.cause in policy.out_of_scope]
-    asker = _Asker()
-    ask = asker if _asks(policy) else None
-    plan = compile_plan(
-        step_s=units.step_s,
-        target=objective.target,
-        window=slo.window,
-        conditions=conditions_of(slo),
-        policy=policy,
-        basis=Basis.OBSERVED if Basis.OBSERVED in (slo.basis, policy.basis) else Basis.PROJECTED,
-        gaps=slo.gaps,
-        stale_after=slo.stale_after,
-        scale=units.scale,
-        weight=weight,
-    )
+    out_of_scope = out_of_scope_of(policy, incidents)
+    asker = Asker()
+    ask = asker if asks(policy) else None
+    plan = plan_of(specs, slo, objective, units.step_s, units.scale)
     history = replay(
         plan,
         units,
@@ -296,18 +341,7 @@ def _drawn_up(
                 f"if all was well then, and {policy.states[other.policy.state].name} if it was in "
                 f"{policy.states[-1].name}"
             )
-    statement = state_of(
-        units,
-        objective.target,
-        slo.window,
-        at,
-        lookbacks_s=LOOKBACKS_S,
-        history_start=history.memory.history_start,
-        gaps=slo.gaps,
-        stale_after=slo.stale_after,
-        unit_s=0 if slo.method is BudgetingMethod.OCCURRENCES else units.step_s,
-        weight=weight,
-    )
+    statement = statement_of(plan, slo, units, at, history.memory.history_start)
     return Assessment(
         slo, objective, number, policy, plan, units, statement, history, incidents, quality, tuple(doubts)
     )
@@ -339,13 +373,13 @@ def padded(raw: Slices, until: int) -> Slices:
     )
 
 
-def _asks(policy: ErrorBudgetPolicy) -> bool:
+def asks(policy: ErrorBudgetPolicy) -> bool:
     """Whether the states of a policy ask CEL expressions."""
     predicates = [one for state in policy.states for one in (state.enter, state.exit) if one is not None]
     return any(isinstance(leaf, Expression) for one in predicates for leaf in leaves(one))
 
 
-class _Asker:
+class Asker:
     """Answers the policy's CEL expressions. One that fails does not hold, and *failures* tell once why."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ ENDINGS = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """One file that was opened: its name as given, the folder that relative paths start from, and its text."""
+class Written:
+    """A text of specs: the name that findings call it by, the folder that relative paths start from, and the text."""
 
     file: str
     folder: str
@@ -77,14 +77,30 @@ def examine(paths: Sequence[str], *, stdin: str | None = None) -> tuple[Specs | 
     return shelf.specs, shelf.findings
 
 
-def survey(paths: Sequence[str], *, stdin: str | None = None) -> Survey:
+def survey(
+    paths: Sequence[str],
+    *,
+    stdin: str | None = None,
+    texts: Sequence[Written] = (),
+    instead: Set[tuple[str, str]] = frozenset(),
+) -> Survey:
     """As `examine`, with the policy tests as well.
+
+    Args:
+        paths: Files, directories or ``-``, as in `load`.
+        stdin: The text of standard input.
+        texts: More texts of specs, read after the files.
+        instead: Kinds and names of documents that the files are read without: *texts* stand in for them.
 
     Raises:
         NotFoundError: A path does not exist.
     """
     report = Report()
     documents, files = _read(paths, stdin, report)
+    if instead:
+        documents = tuple(one for one in documents if (one.kind, one.name) not in instead)
+    more, names = _documents_of(texts, report)
+    documents, files = documents + more, (*files, *names)
     library = library_of(documents, report)
     for document in library.of_kind("SLO"):
         lint_slo(document.spec, report)
@@ -128,31 +144,31 @@ def survey(paths: Sequence[str], *, stdin: str | None = None) -> Survey:
 
 def _read(paths: Sequence[str], stdin: str | None, report: Report) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Read the documents of all paths; also tell which files they came from. A file named twice is read once."""
+    return _documents_of((text for path in paths for text in _texts(path, stdin, report)), report)
+
+
+def _documents_of(texts: Iterable[Written], report: Report) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     documents: list[Document] = []
     files: list[str] = []
-    for path in paths:
-        texts = _texts(path, stdin, report)
-        for text in texts:
-            if text.file in files:
-                continue
-            files.append(text.file)
-            unread_before = len(report.unread)
-            found = documents_in(read_documents(text.text, text.file, report), text.folder, report)
-            told = len(report.unread) > unread_before or any(
-                finding.place.file == text.file for finding in report.findings
+    for text in texts:
+        if text.file in files:
+            continue
+        files.append(text.file)
+        unread_before = len(report.unread)
+        found = documents_in(read_documents(text.text, text.file, report), text.folder, report)
+        told = len(report.unread) > unread_before or any(finding.place.file == text.file for finding in report.findings)
+        if not found and not told:
+            report.add(
+                "TR004",
+                f"{text.file} is empty",
+                Place(text.file),
+                remedy="write a spec into it; `tightrope init` shows one",
             )
-            if not found and not told:
-                report.add(
-                    "TR004",
-                    f"{text.file} is empty",
-                    Place(text.file),
-                    remedy="write a spec into it; `tightrope init` shows one",
-                )
-            documents += found
+        documents += found
     return tuple(documents), tuple(files)
 
 
-def _texts(path: str, stdin: str | None, report: Report) -> list[_Text]:
+def _texts(path: str, stdin: str | None, report: Report) -> list[Written]:
     if path == STANDARD_INPUT:
         name, given = "<stdin>", stdin or ""
         if len(given.encode("utf-8", "surrogatepass")) > BYTES_MAX:
@@ -164,7 +180,7 @@ def _texts(path: str, stdin: str | None, report: Report) -> list[_Text]:
             )
             report.unread.add(name)
             return []
-        return [_Text(name, ".", given)]
+        return [Written(name, ".", given)]
     file = Path(path)
     try:
         file.stat()
@@ -177,18 +193,18 @@ def _texts(path: str, stdin: str | None, report: Report) -> list[_Text]:
     if file.is_dir():
         return _texts_below(file, report)
     text = _text_of(file, report)
-    return [] if text is None else [_Text(str(file), str(file.parent), text)]
+    return [] if text is None else [Written(str(file), str(file.parent), text)]
 
 
-def _texts_below(directory: Path, report: Report) -> list[_Text]:
+def _texts_below(directory: Path, report: Report) -> list[Written]:
     """The spec files of a directory, sorted; foreign files are passed over, and told in one warning."""
-    found: list[_Text] = []
+    found: list[Written] = []
     skipped: list[str] = []
     refused = report.errors()
     for file in sorted(_files_below(directory, report)):
         text = _text_of(file, report, ours_only=True)
         if text is not None and may_be_ours(text):
-            found.append(_Text(str(file), str(file.parent), text))
+            found.append(Written(str(file), str(file.parent), text))
         elif text is not None:
             skipped.append(file.name)
     if skipped:

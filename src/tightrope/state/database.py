@@ -8,9 +8,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, inspect, make_url, text
@@ -37,6 +38,7 @@ class Database:
 
     engine: Engine
     where: str
+    _turn: RLock = field(default_factory=RLock, repr=False, compare=False)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -51,7 +53,9 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """One transaction that is on the disk when this block ends, all of it; or, after an error, none of it."""
         connect = self.engine.execution_options(tightrope_writes=True).connect
-        with _told(self.where), connect() as connection, connection.begin():
+        # SQLite has one writer at a time: threads of one process hand over at once here, where SQLite itself would nap.
+        one_by_one = self._turn if self.engine.dialect.name == "sqlite" else nullcontext()
+        with one_by_one, _told(self.where), connect() as connection, connection.begin():
             yield connection
 
 
