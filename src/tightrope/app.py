@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tightrope.base import clock
 from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, TightropeError, UsageError
 from tightrope.specs.model import (
+    DataSource,
     ErrorBudgetPolicy,
     Expression,
     Objective,
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from tightrope.backtest.scenario import Result, Scenario
     from tightrope.engine.plan import Incident
     from tightrope.loop.assess import Assessment
+    from tightrope.loop.feeds import Feed, Wanted
+    from tightrope.loop.live import Live
+    from tightrope.loop.server import Server, ServeSettings
     from tightrope.policy.decision import Decision, GateFacts, GateRequest
     from tightrope.specs.store import Survey
     from tightrope.telemetry.reading import Reading
@@ -199,6 +204,119 @@ def decide_on(
     if all(0 <= request.asked_at - one.statement.at < one.units.step_s for one in assessments):
         return ask_gate(specs, request, assessments)
     return decide_gate(specs, request, incidents=incidents, strict=strict)[0]
+
+
+@contextmanager
+def serving(
+    settings: ServeSettings,
+    where: str,
+    *,
+    incidents: Sequence[Incident] = (),
+    every_s: float = 1.0,
+    clock_now: Callable[[], int] = clock.now,
+) -> Iterator[Server]:
+    """Build a server over the store in *where* and turn its loop until the block ends.
+
+    Raises:
+        StoreError: The store cannot be opened. NotFoundError: A path of the specs does not exist.
+    """
+    from tightrope.access.usecases import Access, oidc_settings
+    from tightrope.base.settings import environment
+    from tightrope.loop.live import Live
+    from tightrope.loop.server import Server
+    from tightrope.loop.store import LiveStore
+    from tightrope.policy.usecases import DecisionBook
+    from tightrope.specs.usecases import Shelf
+    from tightrope.state.database import opened
+    from tightrope.state.journal import Journal
+    from tightrope.telemetry.received import RECEIVED
+    from tightrope.telemetry.store import SliceStore
+    from tightrope.telemetry.usecases import open_receiver
+
+    with opened(where, create=True) as database:
+        slices, journal = SliceStore(database), Journal(database)
+        shelf = Shelf(database, settings.spec_paths, _judged)
+        decisions = DecisionBook(database, clock_now)
+        live = Live(
+            database,
+            slices,
+            LiveStore(database),
+            journal,
+            examine=shelf.examine,
+            look=shelf.look,
+            feeds=_replayed if settings.replayed else _feeds,
+            receivers={kind: open_receiver(kind) for kind in RECEIVED},
+            now=clock_now,
+            incidents=incidents,
+            every_s=every_s,
+        )
+
+        def owned() -> Mapping[str, frozenset[str]]:
+            found: dict[str, set[str]] = {}
+            for slo in live.snapshot.specs.slos:
+                if slo.owner:
+                    found.setdefault(slo.owner, set()).add(slo.service)
+            return {owner: frozenset(services) for owner, services in found.items()}
+
+        access = Access(database, required=settings.auth_required, owned=owned, oidc=oidc_settings(environment))
+        server = Server(settings, live, access, None, shelf, decisions, journal, where, clock_now)
+        live.start()
+        try:
+            yield server
+        finally:
+            live.stop()
+            decisions.close()
+            slices.close()
+
+
+def _feeds(wanted: Sequence[Wanted], _live: Live) -> list[Feed]:
+    """One feed for each source, or for each set of sources that an indicator needs together."""
+    from tightrope.loop.feeds import Files, Pull, grouped
+    from tightrope.specs.openslo import sources_of
+
+    found: list[Feed] = []
+    for name, group in grouped(
+        wanted, lambda one: "+".join(sorted({each.name for each in sources_of(one.slo)}))
+    ).items():
+        sources = [source for one in group for source in sources_of(one.slo)]
+        if any(is_live(one.slo) for one in group):
+            found.append(Pull(name, group, _read_slices))
+        else:
+            found.append(Files(name, group, _read_slices, lambda sources=sources: _glance(sources)))  # type: ignore[misc]
+    return found
+
+
+def _replayed(wanted: Sequence[Wanted], live: Live) -> list[Feed]:
+    """Recorded data, moved to the present; servers are asked as ever."""
+    from tightrope.loop.feeds import Replay
+
+    recorded = [one for one in wanted if not is_live(one.slo)]
+    found: list[Feed] = [Replay("the recording", recorded, _read_slices, live.moved)] if recorded else []
+    return found + _feeds([one for one in wanted if is_live(one.slo)], live)
+
+
+def _read_slices(wanted: Sequence[tuple[Slo, Objective]], since: int | None, until: int | None) -> Sequence[Reading]:
+    from tightrope.telemetry.plan import Request
+    from tightrope.telemetry.usecases import read_many
+
+    return read_many([Request(slo, objective) for slo, objective in wanted], since=since, until=until)
+
+
+def _glance(sources: Sequence[DataSource]) -> object:
+    """What the files of some sources look like: a value that changes when they do."""
+    seen = set()
+    for source in sources:
+        named = source.connection.get("path")
+        for text in named if isinstance(named, (list, tuple)) else [named]:
+            path = Path(source.folder) / str(text)
+            matches = [path] if path.exists() else sorted(Path(path.anchor or ".").glob(str(path).lstrip("/")))
+            for match in matches:
+                inside = sorted(match.iterdir()) if match.is_dir() else [match]
+                for file in inside:
+                    with suppress(OSError):
+                        status = file.stat()
+                        seen.add((str(file), status.st_mtime_ns, status.st_size, status.st_ino))
+    return frozenset(seen)
 
 
 def examples_folder() -> Path:

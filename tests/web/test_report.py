@@ -21,7 +21,7 @@ from tightrope.loop.witness import scores_of, stopped_of
 from tightrope.web.report import backtest_report, fleet_report, svg_report
 from tightrope.web.sections import anchors
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "img", "input", "hr", "col"}
 
 
 class Page(HTMLParser):

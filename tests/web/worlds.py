@@ -65,10 +65,10 @@ def slo(service: str, target: str = "0.99", *, method: BudgetingMethod = Budgeti
     )
 
 
-def fleet() -> list[Assessment]:
-    """Fine, burning, overspent and silent, in this order; the overspent one bears the wicked name."""
+def records() -> dict[str, tuple[Slo, Slices]]:
+    """The promise and the record of each service of the fleet."""
     day = PER_DAY
-    records = {
+    return {
         "fine": (slo("fine"), slices({5 * day: 40})),
         "burning": (slo("burning"), slices(dict.fromkeys(range(19 * day, 20 * day), 5))),
         WICKED: (
@@ -77,14 +77,18 @@ def fleet() -> list[Assessment]:
         ),
         "silent": (slo("silent"), slices({}, silent_from=18 * day)),
     }
-    slos = tuple(one for one, _ in records.values())
-    return assess(
-        Specs(slos=slos),
-        slos,
-        lambda wanted: [Reading(records[one.service][1], QUALITY) for one, _ in wanted],
-        at=END,
-        incidents=INCIDENTS,
-    )
+
+
+def reading(wanted: Sequence[tuple[Slo, Objective]]) -> list[Reading]:
+    """Hands over the records of the fleet."""
+    known = records()
+    return [Reading(known[one.service][1], QUALITY) for one, _ in wanted]
+
+
+def fleet() -> list[Assessment]:
+    """Fine, burning, overspent and silent, in this order; the overspent one bears the wicked name."""
+    slos = tuple(one for one, _ in records().values())
+    return assess(Specs(slos=slos), slos, reading, at=END, incidents=INCIDENTS)
 
 
 INCIDENTS = (Incident(START + 16 * DAY_S, START + 16 * DAY_S + 60 * STEP_S, "sev3", "deploy", "INC-<7>", WICKED),)

@@ -75,6 +75,17 @@ class HttpClient:
             SourceUnreachableError: Nobody answered, in time or at all, however often it was tried.
             SourceError: The server points elsewhere; following could carry secrets there.
         """
+        return self._ask("POST", path, data=dict(form))
+
+    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Post a body, which may be repeated without harm; raises as `post_form` does."""
+        return self._ask("POST", path, content=body, headers=dict(headers))
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """Get a page, with *headers* of this one request, and hand out the answer; raises as `post_form` does."""
+        return self._ask("GET", path, headers=dict(headers or {}))
+
+    def _ask(self, method: str, path: str, **request: Any) -> Reply:
         import httpx2
 
         url = self._base + path
@@ -82,7 +93,7 @@ class HttpClient:
         for attempt in range(1, self._settings.attempts + 1):
             last = attempt == self._settings.attempts
             try:
-                answer = self._open().post(url, data=dict(form))
+                answer = self._open().request(method, url, **request)
             except httpx2.TransportError as error:
                 if last:
                     raise self._unreachable(error, timed_out=isinstance(error, httpx2.TimeoutException)) from None

@@ -19,7 +19,9 @@ COMMANDS = {
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
     "audit": ("audit:audit", "Look up recorded decisions, and verify that the record is as it was written."),
+    "token": ("access:token", "Create, list and revoke the tokens that a server takes."),
     "generate": ("specs:generate", "Write files for other tools, such as JSON Schemas for editors."),
+    "serve": ("serve:serve", "Watch, remember, alert and show: API, web page and loop in one process."),
     "demo": ("demo:demo", "Run the whole loop on recorded data and write a report."),
     "completion": ("completion:completion", "Print the completion script for bash, zsh or fish."),
 }

@@ -21,8 +21,16 @@ from tightrope.engine.scan import Codes, Indices, Peaks, Scanner, Span, compared
 from tightrope.sli.slices import Counts
 
 _compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(nogil=True, cache=True, error_model="numpy")
+# without NaN and negative zero, a least may be found in any order
+_unordered: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"}
+)
 
-_BLOCK = 512
+_PART = 64
+_PARTS = 128
+_SHORT = 4
+"""Parts that a lookback may reach back for the least of their single slices to tell something of its units."""
+_PAD = 2
 _POINTS = 65_536
 _SERIES = ("bad", "scoped", "total", "missing")
 _NO_BOUND = 1e300
@@ -49,6 +57,7 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
         space.array("codes", _POINTS, np.uint64),
         space.array("doubts", _POINTS, np.uint64),
     )
+    coarse = _coarse_sums(record)
     slices: list[Indices] = []
     codes: list[Codes] = []
     carry = np.zeros(3, np.uint64)
@@ -56,7 +65,7 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
         at = span.first
         while at < span.last:
             found, at = _walk(
-                record.bad, record.scoped, record.total, missing, seen, record.seen is not None, record.lead,
+                record.bad, record.scoped, record.total, missing, seen, *coarse, record.seen is not None, record.lead,
                 span.first, at, span.last, -1 if span.lower is None else max(span.lower, -record.lead),
                 span.lower is not None, span.full, -1 if span.elapsed is None else span.elapsed,
                 *tables, peaks.values, peaks.slices, carry, *out,
@@ -66,6 +75,25 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
             slices.append(points)
             codes.append(code)
     return np.concatenate(slices), np.concatenate(codes)
+
+
+def _coarse_sums(record: Record) -> tuple[npt.NDArray[Any], ...]:
+    """The running sums at the beginnings of parts, of each series, and the least of the single totals in each part."""
+    parts = len(record.total) // _PART + 1
+    least = record.workspace.array("least", parts, np.float64)
+    made: dict[int, Sums] = {}
+
+    def coarse(name: str, sums: Sums | None, least: npt.NDArray[np.float64]) -> Sums:
+        if sums is None:
+            return made[id(record.total)]
+        if id(sums) not in made:
+            made[id(sums)] = record.workspace.array(f"coarse {name}", parts + _PAD + 1, sums.dtype.type)
+            _coarse(sums, made[id(sums)], least)
+        return made[id(sums)]
+
+    total = coarse("total", record.total, least)
+    bad, scoped, seen = (coarse(name, getattr(record, name), least[:0]) for name in ("bad", "scoped", "seen"))
+    return bad, scoped, total, seen, least
 
 
 @lru_cache(maxsize=4096)
@@ -117,34 +145,22 @@ def _summing(values: Counts, into: Sums) -> None:
         into[index] = total
 
 
-@_compiled
-def _differences(ends, starts, slides, into):  # type: ignore[no-untyped-def]
-    if slides:
-        for i in range(len(into)):
-            into[i] = ends[i] - starts[i]
-    else:
-        start = starts[0]
-        for i in range(len(into)):
-            into[i] = ends[i] - start
-
-
-@_compiled
-def _stays(bad_ends, bad_starts, total_ends, total_starts, above, below):  # type: ignore[no-untyped-def]
-    """Whether a ratio of two differences stays above one bound, unless that is negative, and does not pass another."""
-    outside = 0
-    if above >= 0:
-        for i in range(len(bad_ends)):
-            bad, total = float(bad_ends[i] - bad_starts[i]), float(total_ends[i] - total_starts[i])
-            outside += 1 if (bad <= above * total) | (bad > below * total) else 0
-    else:
-        for i in range(len(bad_ends)):
-            outside += 1 if float(bad_ends[i] - bad_starts[i]) > below * float(total_ends[i] - total_starts[i]) else 0
-    return outside == 0
+@_unordered
+def _coarse(sums, into, least):  # type: ignore[no-untyped-def]
+    """The running sum at each part's beginning, and the least of the single slices in each part, if there is room."""
+    for part in range(len(into)):
+        into[part] = 0 if part < _PAD else sums[min((part - _PAD) * _PART, len(sums) - 1)]
+    for part in range(len(least)):
+        first, last = np.uint64(part * _PART), np.uint64(min((part + 1) * _PART, len(sums) - 1))
+        fewest = _NO_BOUND
+        for i in range(first, last):
+            fewest = min(fewest, float(sums[i + np.uint64(1)] - sums[i]))
+        least[part] = fewest
 
 
 @_compiled
 def _walk(  # type: ignore[no-untyped-def]
-    bad, scoped, total, missing, seen, gappy, lead,
+    bad, scoped, total, missing, seen, coarse_bad, coarse_scoped, coarse_total, coarse_seen, least, gappy, lead,
     origin, begin, end, lower, fixed, full, elapsed,
     series, tops, bottoms, projected, peaking, starts, lows, highs, flags,
     count_series, count_lookbacks, count_least, count_flags,
@@ -152,177 +168,363 @@ def _walk(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Walk over slices *begin* to *end* (exclusive) until the room for changes is used up.
 
-    Block by block, each ratio is bounded first by the running sums at the block's ends, then by one look at its slices;
-    only where a mark may turn or a peak be passed, the slices are taken one by one. A code is written where it changes,
-    and wherever a mark is in doubt: such a mark is left unset, with its flag among the doubts.
+    Block by block, every ratio and every count is read on its own. A code is written where it changes, and wherever a
+    mark is in doubt: such a mark is left unset, with its flag among the doubts. A block is cut into parts, and so are
+    the running sums: slice ``i`` is in the part ``(lead + i) // _PART``.
 
     Returns:
         How many changes were written, and the slice to go on from.
     """
-    above, below = np.empty(_BLOCK), np.empty(_BLOCK)
-    code, doubt = np.zeros(_BLOCK, np.uint64), np.zeros(_BLOCK, np.uint64)
+    sure, turning = np.empty(_PARTS, np.uint64), np.empty(_PARTS, np.bool_)
+    code, doubt = np.empty(_PARTS * _PART, np.uint64), np.empty(_PARTS * _PART, np.uint64)
+    bounds, opened = np.empty((4, _PARTS)), np.empty(_PARTS, np.uint64)
+    above, below = np.empty(_PART), np.empty(_PART)
     nothing = np.uint64(0)
     found, at = 0, begin
-    while at < end and found + _BLOCK <= len(points):
-        stop = min(at + _BLOCK, end)
-        size = stop - at
-        high = lead + at + 1
-        base = nothing
-        now_code, now_doubt = code[:size], doubt[:size]
-        turning, doubtful = False, False
+    while at < end and found + len(code) <= len(points):
+        first_part = (lead + at) // _PART
+        stop = min((first_part + _PARTS) * _PART - lead, end)
+        parts = (lead + stop - 1) // _PART + 1 - first_part
+        sure[:parts] = nothing
+        turning[:parts] = False
         for number in range(len(series)):
-            sums = scoped if series[number] == 1 else bad
-            window = tops[number] < 0
-            top_slides = not (window and fixed)
-            top = high - (full if window else tops[number]) if top_slides else lead + lower
-            top_last = top + size - 1 if top_slides else top
-            most = sums[high + size - 1] - sums[top]
-            if most == 0:
-                continue
-            window = bottoms[number] < 0
-            bottom_slides = not (window and fixed)
-            bottom = high - (full if window else bottoms[number]) if bottom_slides else lead + lower
-            bottom_last = bottom + size - 1 if bottom_slides else bottom
-            growing = projected[number] and (gappy or elapsed >= 0)
-            first_share, least_share, last_share = 1.0, 1.0, 1.0
-            seen_low = lead + lower if fixed else high - full
-            if growing and gappy:
-                seen_last = seen_low if fixed else seen_low + size - 1
-                first_share = float(seen[high] - seen[seen_low]) / float(full)
-                least_share = max(0.0, float(seen[high] - seen[seen_last]) / float(full))
-                last_share = float(seen[high + size - 1] - seen[seen_low]) / float(full)
-            elif growing:
-                first_share = float(elapsed + (at - origin)) / float(full)
-                least_share = first_share
-                last_share = float(elapsed + (stop - 1 - origin)) / float(full)
-            # the ratio lies between these two throughout the block
-            few = total[high] - total[bottom_last]
-            many = total[high + size - 1] - total[bottom]
-            least_bad = sums[high] - sums[top_last]
-            floor, ceiling = 0.0, _NO_BOUND
-            if few > 0:
-                ceiling = float(most) / float(few) * last_share
-                if least_bad > 0:
-                    floor = float(least_bad) / float(many) * least_share
-            known = nothing
-            open_yet = False
-            for mark in range(starts[number], starts[number + 1]):
-                if floor > highs[mark]:
-                    known |= flags[mark]
-                elif ceiling > lows[mark]:
-                    open_yet = True
-            passing = peaking[number] and ceiling * (1 + 1e-12) >= peak_values[number]
-            if not (open_yet or passing):
-                base |= known
-                continue
-            # the marks next to the ratio at the first slice, and the peak: nothing turns while it stays between them
-            first_bad, first_total = float(sums[high] - sums[top]), float(total[high] - total[bottom])
-            if first_total == 0:
-                first_bad = 0.0
-            if growing:
-                first_bad *= first_share
-            from_above, from_below, known = -1.0, _NO_BOUND, nothing
-            for mark in range(starts[number], starts[number + 1]):
-                if first_bad > highs[mark] * first_total:
-                    from_above = max(from_above, highs[mark])
-                    known |= flags[mark]
-                else:
-                    from_below = min(from_below, lows[mark])
-            peak_bound = peak_values[number] * (1 - 1e-12) if peaking[number] else _NO_BOUND
-            if top_slides and tops[number] == bottoms[number] and not growing:
-                stays = _stays(
-                    sums[high : high + size], sums[top : top + size],
-                    total[high : high + size], total[bottom : bottom + size],
-                    from_above, min(from_below, peak_bound),
+            how = (
+                lead, origin, at, stop, full,
+                lead + lower if fixed and tops[number] < 0 else -1, full if tops[number] < 0 else tops[number],
+                lead + lower if fixed and bottoms[number] < 0 else -1, full if bottoms[number] < 0 else bottoms[number],
+                lead + lower if fixed else -1,
+                elapsed if projected[number] and not gappy else -1, projected[number] and gappy,
+                number, starts[number], starts[number + 1], peaking[number],
+            )  # fmt: skip
+            if series[number] == 1:
+                _read(
+                    scoped, total, seen, coarse_scoped, coarse_total, coarse_seen, least, how, lows, highs, flags,
+                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below,
                 )  # fmt: skip
-                if stays:
-                    base |= known
-                    continue
-            bads, totals = above[:size], below[:size]
-            _differences(sums[high : high + size], sums[top : top_last + 1], top_slides, bads)
-            _differences(total[high : high + size], total[bottom : bottom_last + 1], bottom_slides, totals)
-            if tops[number] != bottoms[number] and few <= 0:
-                for i in range(size):
-                    if totals[i] == 0:
-                        bads[i] = 0
-            if growing and gappy:
-                for i in range(size):
-                    low = seen_low if fixed else seen_low + i
-                    bads[i] *= float(seen[high + i] - seen[low]) / float(full)
-            elif growing:
-                share = elapsed + (at - origin)
-                for i in range(size):
-                    bads[i] *= float(share + i) / float(full)
-            outside, passed = 0, 0
-            if from_above >= 0:
-                for i in range(size):
-                    outside += 1 if bads[i] <= from_above * totals[i] else 0
-            for i in range(size):
-                outside += 1 if bads[i] > from_below * totals[i] else 0
-                passed += 1 if bads[i] > peak_bound * totals[i] else 0
-            if passed:
-                bound, best = peak_bound, peak_values[number]
-                for i in range(size):
-                    if bads[i] > bound * totals[i]:
-                        value = bads[i] / totals[i]
-                        if value > best:
-                            best = value
-                            bound = best * (1 - 1e-12)
-                            peak_slices[number] = at + i
-                peak_values[number] = best
-            if not outside:
-                base |= known
-                continue
-            if not turning:
-                turning = True
-                for i in range(size):
-                    now_code[i] = nothing
-                    now_doubt[i] = nothing
-            for mark in range(starts[number], starts[number + 1]):
-                low_bound, high_bound, flag = lows[mark], highs[mark], flags[mark]
-                close = 0
-                for i in range(size):
-                    sure = bads[i] > high_bound * totals[i]
-                    close += 1 if (bads[i] > low_bound * totals[i]) != sure else 0
-                    now_code[i] |= flag if sure else nothing
-                if close:
-                    doubtful = True
-                    for i in range(size):
-                        if bads[i] > low_bound * totals[i] and not bads[i] > high_bound * totals[i]:
-                            now_doubt[i] |= flag
+            else:
+                _read(
+                    bad, total, seen, coarse_bad, coarse_total, coarse_seen, least, how, lows, highs, flags,
+                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below,
+                )  # fmt: skip
         for number in range(len(count_series)):
-            which = count_series[number]
-            counted = bad if which == 0 else scoped if which == 1 else total if which == 2 else missing
-            window = count_lookbacks[number] < 0
-            slides = not (window and fixed)
-            low = high - (full if window else count_lookbacks[number]) if slides else lead + lower
-            low_last = low + size - 1 if slides else low
-            least, flag = count_least[number], count_flags[number]
-            if counted[high + size - 1] - counted[low] < least:
-                continue
-            if counted[high] - counted[low_last] >= least:
-                base |= flag
-                continue
-            if not turning:
-                turning = True
-                for i in range(size):
-                    code[i] = nothing
-                    doubt[i] = nothing
-            move = 1 if slides else 0
-            for i in range(size):
-                code[i] |= flag if counted[high + i] - counted[low + i * move] >= least else nothing
+            back = full if count_lookbacks[number] < 0 else count_lookbacks[number]
+            pinned = lead + lower if fixed and count_lookbacks[number] < 0 else -1
+            which, enough, flag = count_series[number], count_least[number], count_flags[number]
+            if which == 0:
+                _count(bad, lead, at, stop, pinned, back, enough, flag, sure, turning, code, doubt)
+            elif which == 1:
+                _count(scoped, lead, at, stop, pinned, back, enough, flag, sure, turning, code, doubt)
+            elif which == 2:
+                _count(total, lead, at, stop, pinned, back, enough, flag, sure, turning, code, doubt)
+            else:
+                _count(missing, lead, at, stop, pinned, back, enough, flag, sure, turning, code, doubt)
         # carry: the last code, whether it was in doubt, and whether there was one
-        if not turning:
-            if carry[2] == 0 or carry[1] != 0 or carry[0] != base:
-                points[found], codes[found], doubts[found] = at, base, nothing
-                found += 1
-                carry[0], carry[1], carry[2] = base, 0, 1
-        else:
-            for i in range(size):
-                now = code[i] | base
-                if carry[2] == 0 or carry[0] != now or carry[1] != 0 or (doubtful and doubt[i] != 0):
-                    points[found], codes[found], doubts[found] = at + i, now, doubt[i]
+        for part in range(parts):
+            base, here = sure[part], max(at, (first_part + part) * _PART - lead)
+            if not turning[part]:
+                if carry[2] == 0 or carry[1] != 0 or carry[0] != base:
+                    points[found], codes[found], doubts[found] = here, base, nothing
                     found += 1
-                    carry[0], carry[1], carry[2] = now, doubt[i], 1
+                    carry[0], carry[1], carry[2] = base, 0, 1
+                continue
+            room = part * _PART - here
+            for i in range(here, min((first_part + part + 1) * _PART - lead, stop)):
+                now, unsure = code[room + i] | base, doubt[room + i]
+                if carry[2] == 0 or carry[0] != now or carry[1] != 0 or unsure != 0:
+                    points[found], codes[found], doubts[found] = i, now, unsure
+                    found += 1
+                    carry[0], carry[1], carry[2] = now, unsure, 1
         at = stop
     return found, at
+
+
+@_compiled
+def _read(  # type: ignore[no-untyped-def]
+    sums, total, seen, coarse_sums, coarse_total, coarse_seen, least, how, lows, highs, flags,
+    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below,
+):  # fmt: skip
+    """Read one ratio on a block: its marks into *sure* (part by part) or *code* and *doubt* (slice by slice), its peak.
+
+    The sums at the beginnings of parts bound the ratio in each; where that leaves a mark or the peak open, those at the
+    ends of what it looks at do, and then one look at the part's slices. The rest is taken slice by slice.
+    """
+    (
+        lead, origin, at, stop, full, top_pinned, back, bottom_pinned, beneath, seen_pinned, elapsed, gappy,
+        number, first_mark, last_mark, peaking,
+    ) = how  # fmt: skip
+    nothing = np.uint64(0)
+    top_slides, bottom_slides = top_pinned < 0, bottom_pinned < 0
+    plain = top_slides and bottom_slides and back == beneath and elapsed < 0 and not gappy
+    peak = peak_values[number] if peaking else _NO_BOUND
+    first_part = (lead + at) // _PART
+    parts = (lead + stop - 1) // _PART + 1 - first_part
+    if not _bound(
+        sums, total, coarse_sums, coarse_total, coarse_seen, least, seen, how, first_part, parts, bounds
+    ):
+        return
+    if not _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, peak, sure, opened):
+        return
+    for part in range(parts):
+        if opened[part] == 0:
+            continue
+        here = max(at, (first_part + part) * _PART - lead)
+        size = min((first_part + part + 1) * _PART - lead, stop) - here
+        high = lead + here + 1
+        last = high + size - 1
+        top = high - back if top_slides else top_pinned
+        bottom = high - beneath if bottom_slides else bottom_pinned
+        seen_low = high - full if seen_pinned < 0 else seen_pinned
+        most = float(sums[last] - sums[top])
+        few = float(total[high] - total[bottom + size - 1 if bottom_slides else bottom])
+        fewest = float(sums[high] - sums[top + size - 1 if top_slides else top])
+        many = float(total[last] - total[bottom])
+        first_bad, first_total = float(sums[high] - sums[top]), float(total[high] - total[bottom])
+        if first_total == 0:
+            first_bad = 0.0
+        if gappy:
+            fewest *= float(seen[high] - seen[min(high, seen_low + size - 1 if seen_pinned < 0 else seen_low)]) / full
+            most *= float(seen[last] - seen[seen_low]) / full
+            first_bad *= float(seen[high] - seen[seen_low]) / full
+        elif elapsed >= 0:
+            fewest *= float(elapsed + (here - origin)) / full
+            most *= float(elapsed + (here + size - 1 - origin)) / full
+            first_bad *= float(elapsed + (here - origin)) / full
+        few = max(few, bounds[1, part])
+        if few <= 0:
+            fewest = 0.0
+        open_yet, known = most > 0 and most * (1 + 1e-12) >= peak * few, nothing
+        # the marks next to the ratio at the first slice, and the peak: nothing turns while it stays between them
+        from_above, from_below, at_first = -1.0, _NO_BOUND, nothing
+        for mark in range(first_mark, last_mark):
+            if fewest > highs[mark] * many:
+                known |= flags[mark]
+            elif most > lows[mark] * few:
+                open_yet = True
+            if first_bad > highs[mark] * first_total:
+                from_above = max(from_above, highs[mark])
+                at_first |= flags[mark]
+            else:
+                from_below = min(from_below, lows[mark])
+        if not open_yet:
+            sure[part] |= known
+            continue
+        peak_bound = peak * (1 - 1e-12)
+        if plain and _stays(sums, total, high, top, size, from_above, min(from_below, peak_bound)):
+            sure[part] |= at_first
+            continue
+        _differences(sums, high, top, top_slides, size, above)
+        _differences(total, high, bottom, bottom_slides, size, below)
+        if not plain:
+            for i in range(size):
+                if below[i] == 0:
+                    above[i] = 0
+            if gappy:
+                for i in range(size):
+                    low = seen_low + i if seen_pinned < 0 else seen_low
+                    above[i] *= float(seen[high + i] - seen[low]) / full
+            elif elapsed >= 0:
+                share = elapsed + (here - origin)
+                for i in range(size):
+                    above[i] *= float(share + i) / full
+        outside, passed = 0, 0
+        for i in range(size):
+            outside += 1 if (above[i] <= from_above * below[i]) | (above[i] > from_below * below[i]) else 0
+            passed += 1 if above[i] > peak_bound * below[i] else 0
+        if passed:
+            value = _highest(above, below, size)
+            if value > peak:
+                peak = value
+                i = 0
+                while above[i] / max(below[i], 1.0) < peak:
+                    i += 1
+                peak_values[number], peak_slices[number] = peak, here + i
+        if not outside:
+            sure[part] |= at_first
+            continue
+        _turn(part, size, turning, code, doubt)
+        start = np.uint64(part * _PART)
+        for mark in range(first_mark, last_mark):
+            low_bound, high_bound, flag = lows[mark], highs[mark], flags[mark]
+            close = 0
+            for i in range(np.uint64(size)):
+                held = above[i] > high_bound * below[i]
+                close += 1 if (above[i] > low_bound * below[i]) != held else 0
+                code[start + i] |= flag if held else nothing
+            if close:
+                for i in range(np.uint64(size)):
+                    if above[i] > low_bound * below[i] and not above[i] > high_bound * below[i]:
+                        doubt[start + i] |= flag
+
+
+@_compiled
+def _bound(sums, total, coarse_sums, coarse_total, coarse_seen, least, seen, how, first, parts, bounds):  # type: ignore[no-untyped-def]
+    """Bound a ratio in some parts: the most bad units, the fewest valid ones, and the fewest bad, the most valid ones.
+
+    Returns:
+        Whether there is any bad unit.
+    """
+    lead, origin, _, _, full, top_pinned, back, bottom_pinned, beneath, seen_pinned, elapsed, gappy, _, _, _, _ = how
+    most, few, fewest, many = bounds[0, :parts], bounds[1, :parts], bounds[2, :parts], bounds[3, :parts]
+    starts, ends = _ends(coarse_sums, first, parts)
+    if top_pinned < 0:
+        highest, lowest = _begins(coarse_sums, first, parts, back)
+        if ends[parts - 1] == highest[0]:
+            return False
+        for i in range(parts):
+            most[i] = ends[i] - highest[i]
+            fewest[i] = starts[i] - lowest[i]
+    else:
+        if ends[parts - 1] == sums[top_pinned]:
+            return False
+        for i in range(parts):
+            most[i] = ends[i] - sums[top_pinned]
+            fewest[i] = starts[i] - sums[top_pinned]
+    starts, ends = _ends(coarse_total, first, parts)
+    if bottom_pinned < 0:
+        highest, lowest = _begins(coarse_total, first, parts, beneath)
+        for i in range(parts):
+            few[i] = max(0.0, starts[i] - lowest[i])
+            many[i] = ends[i] - highest[i]
+        behind = (beneath + _PART - 2) // _PART
+        if behind <= _SHORT and first >= behind:
+            for i in range(parts):
+                low = least[first + i]
+                for j in range(behind):
+                    low = min(low, least[first + i - 1 - j])
+                few[i] = max(few[i], low * beneath)
+    else:
+        for i in range(parts):
+            few[i] = max(0.0, starts[i] - total[bottom_pinned])
+            many[i] = ends[i] - total[bottom_pinned]
+    if gappy:
+        starts, ends = _ends(coarse_seen, first, parts)
+        if seen_pinned < 0:
+            highest, lowest = _begins(coarse_seen, first, parts, full)
+            for i in range(parts):
+                most[i] *= float(ends[i] - highest[i]) / full
+                fewest[i] = max(0.0, fewest[i]) * max(0.0, float(starts[i] - lowest[i]) / full)
+        else:
+            for i in range(parts):
+                most[i] *= float(ends[i] - seen[seen_pinned]) / full
+                fewest[i] = max(0.0, fewest[i]) * max(0.0, float(starts[i] - seen[seen_pinned]) / full)
+    elif elapsed >= 0:
+        shift = elapsed + first * _PART - lead - origin
+        for i in range(parts):
+            most[i] *= float(shift + (i + 1) * _PART - 1) / full
+            fewest[i] *= max(0.0, float(shift + i * _PART) / full)
+    for i in range(parts):  # without valid units nothing holds
+        fewest[i] = fewest[i] if few[i] > 0 else 0.0
+    return True
+
+
+@_compiled
+def _ends(coarse, first, parts):  # type: ignore[no-untyped-def]
+    """What may be the least and the most of the running sums at the ends of some parts' slices."""
+    low = first + _PAD
+    return coarse[low : low + parts], coarse[low + 1 : low + 1 + parts]
+
+
+@_compiled
+def _begins(coarse, first, parts, back):  # type: ignore[no-untyped-def]
+    """What may be the least and the most of the running sums so many slices before the ends of some parts' slices."""
+    low, high = first + _PAD - (back + _PART - 2) // _PART, first + _PAD + 1 - back // _PART
+    return coarse[low : low + parts], coarse[high : high + parts]
+
+
+@_compiled
+def _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, peak, sure, opened):  # type: ignore[no-untyped-def]
+    """Note the marks that surely hold throughout a part, and which parts leave a mark or the peak open.
+
+    Returns:
+        How many parts are open; of these nothing is noted.
+    """
+    most, few, fewest, many = bounds[0, :parts], bounds[1, :parts], bounds[2, :parts], bounds[3, :parts]
+    one, nothing = np.uint64(1), np.uint64(0)
+    for i in range(parts):
+        opened[i] = one if (most[i] > 0) & (most[i] * (1 + 1e-12) >= peak * few[i]) else nothing
+    for mark in range(first_mark, last_mark):
+        low, high = lows[mark], highs[mark]
+        for i in range(parts):
+            opened[i] |= one if (most[i] > low * few[i]) & (fewest[i] <= high * many[i]) else nothing
+    count = nothing
+    for i in range(parts):
+        count += opened[i]
+    for mark in range(first_mark, last_mark):
+        high, flag = highs[mark], flags[mark]
+        for i in range(parts):
+            sure[i] |= flag if (opened[i] == nothing) & (fewest[i] > high * many[i]) else nothing
+    return count
+
+
+@_compiled
+def _count(counted, lead, at, stop, pinned, back, enough, flag, sure, turning, code, doubt):  # type: ignore[no-untyped-def]
+    """Read one count on a block: where there are enough units over its lookback."""
+    nothing = np.uint64(0)
+    move = 1 if pinned < 0 else 0
+    here, part, size = at, 0, stop - at
+    while here < stop:
+        high = lead + here + 1
+        low = high - back if pinned < 0 else pinned
+        if counted[high + size - 1] - counted[low] < enough:
+            pass
+        elif counted[high] - counted[low + (size - 1) * move] >= enough:
+            for i in range(part, part + (lead + here + size - 1) // _PART + 1 - (lead + here) // _PART):
+                sure[i] |= flag
+        elif (lead + here + size - 1) // _PART > (lead + here) // _PART:
+            size = (lead + here) // _PART * _PART + _PART - lead - here
+            continue
+        else:
+            _turn(part, size, turning, code, doubt)
+            start = part * _PART
+            for i in range(size):
+                code[start + i] |= flag if counted[high + i] - counted[low + i * move] >= enough else nothing
+        here += size
+        part += 1
+        size = min(_PART, stop - here)
+
+
+@_compiled
+def _turn(part, size, turning, code, doubt):  # type: ignore[no-untyped-def]
+    """From here on, the slices of a part are told one by one."""
+    if not turning[part]:
+        turning[part] = True
+        start = np.uint64(part * _PART)
+        for i in range(np.uint64(size)):
+            code[start + i] = 0
+            doubt[start + i] = 0
+
+
+@_unordered
+def _highest(above, below, size):  # type: ignore[no-untyped-def]
+    """The highest ratio; 0 where there are no valid units, of which there is at least 1 otherwise."""
+    highest = 0.0
+    for i in range(size):
+        highest = max(highest, above[i] / max(below[i], 1.0))
+    return highest
+
+
+@_compiled
+def _differences(sums, high, low, slides, size, into):  # type: ignore[no-untyped-def]
+    ends, starts = np.uint64(high), np.uint64(low)
+    if slides:
+        for i in range(np.uint64(size)):
+            into[i] = sums[ends + i] - sums[starts + i]
+    else:
+        for i in range(np.uint64(size)):
+            into[i] = sums[ends + i] - sums[starts]
+
+
+@_compiled
+def _stays(sums, total, high, low, size, above, below):  # type: ignore[no-untyped-def]
+    """Whether a ratio of two differences stays above one bound, unless that is negative, and does not pass another."""
+    ends, starts = np.uint64(high), np.uint64(low)
+    outside = 0
+    if above >= 0:
+        for i in range(np.uint64(size)):
+            bad, valid = float(sums[ends + i] - sums[starts + i]), float(total[ends + i] - total[starts + i])
+            outside += 1 if (bad <= above * valid) | (bad > below * valid) else 0
+    else:
+        for i in range(np.uint64(size)):
+            bad, valid = float(sums[ends + i] - sums[starts + i]), float(total[ends + i] - total[starts + i])
+            outside += 1 if bad > below * valid else 0
+    return outside == 0

@@ -41,6 +41,7 @@ class History:
         burns: Peak burn rate for each of the plan's lookbacks.
         stale_s: Seconds that were stale.
         memory: To go on from here.
+        told: Why it is in its final state, where the moves are not told.
     """
 
     evaluated: tuple[int, int] | None
@@ -54,6 +55,12 @@ class History:
     burns: tuple[Peak, ...]
     stale_s: int
     memory: Memory
+    told: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it is in its final state, in words; empty: it started there."""
+        return self.transitions[-1].reason if self.transitions else self.told
 
     def state_at(self, at: int) -> str:
         """The policy state in force at an instant of the stretch."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tightrope.alerting.conditions import is_significant
 from tightrope.base.units import duration_text
 from tightrope.budget.burn import slices_in
-from tightrope.budget.windows import periods
+from tightrope.budget.windows import period, periods
 from tightrope.engine.plan import Asked, Incident, Open, Plan, Significance
 from tightrope.engine.program import (
     PAGE,
@@ -456,8 +456,17 @@ def _growing(first: int, last: int, lower: int | None, full: int, began: int) ->
 
 def window_bounds(plan: Plan, record: Record, index: int) -> tuple[int, int, int]:
     """The window at the end of slice *index*: its first slice, how many a full one has, how many were seen."""
-    low, full, elapsed = _windows(plan, record, np.asarray([index], np.int64))
-    return int(low[0]), int(full[0]), int(elapsed[0])
+    units = record.units
+    if isinstance(plan.window, RollingWindow):
+        full, began = slices_in(plan.window.duration.seconds, plan.step_s), record.first
+        low = index + 1 - full
+    else:
+        begin, end = period(plan.window, units.start + index * plan.step_s)
+        lower, upper = -((units.start - begin) // plan.step_s), -((units.start - end) // plan.step_s)
+        low, full, began = max(lower, -record.lead), upper - lower, max(record.first, lower)
+    if record.seen is None:
+        return low, full, min(full, index + 1 - began)
+    return low, full, int(record.seen[record.lead + index + 1] - record.seen[record.lead + low])
 
 
 def _windows(plan: Plan, record: Record, slices: Indices) -> tuple[Indices, Indices, Indices]:

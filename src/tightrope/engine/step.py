@@ -6,9 +6,11 @@ not depend on how the record is cut into calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from operator import attrgetter
+from typing import Protocol
 
 from tightrope.alerting import alerts
 from tightrope.alerting.alerts import AlertEvent, AlertMemory
@@ -145,33 +147,86 @@ def advance(
         memory = replace(memory, history_start=units.start + record.first * units.step_s)
     first = 0 if since is None else max(0, (since - units.start) // units.step_s)
     scanned = scanner(plan, record, first, len(units), incidents=incidents, ask=ask)
-    return _unfold(plan, memory, record, scanned, incidents)
+    told = unfold(
+        plan, memory, _runs(scanned, units.start, units.step_s), lambda at: _InRecord(plan, record, at), incidents
+    )
+    evaluated = None
+    if len(scanned.indices):
+        evaluated = units.start + (scanned.first + 1) * units.step_s, units.start + scanned.last * units.step_s
+    return told.memory, Outcome(told.alerts, told.transitions, scanned.burns, scanned.consumed, evaluated, told.stale_s)
 
 
-def _unfold(
-    plan: Plan, memory: Memory, record: Record, scanned: Scanned, incidents: Sequence[Incident]
-) -> tuple[Memory, Outcome]:
-    """Walk over the stretches in which no column changes."""
-    step, origin = plan.step_s, record.units.start
+class Counted(Protocol):
+    """What was counted up to one evaluation: bad units without causes out of scope, and valid ones."""
+
+    def window(self) -> tuple[int, int, int, int]:
+        """Bad and valid units of the window, how many slices a full one has, and how many of it were seen."""
+
+    def over(self, slices: int) -> tuple[int, int]:
+        """Bad and valid units over a lookback."""
+
+
+Run = tuple[int, int, int]
+"""A code with the first and the last evaluation of a run of them that share it, UTC epoch seconds.
+
+Bit k of the code is the plan's column k, and the bit after the last column tells that the evaluation is stale.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """What alerts and policy did over some runs of evaluations, and what is remembered then."""
+
+    memory: Memory
+    alerts: tuple[AlertEvent, ...]
+    transitions: tuple[Transition, ...]
+    stale_s: int
+
+
+def _runs(scanned: Scanned, origin: int, step_s: int) -> Iterable[Run]:
+    ends = [*scanned.indices[1:].tolist(), scanned.last]
+    for index, code, until in zip(scanned.indices.tolist(), scanned.codes.tolist(), ends, strict=False):
+        yield code, origin + (index + 1) * step_s, origin + until * step_s
+
+
+def unfold(
+    plan: Plan,
+    memory: Memory,
+    runs: Iterable[Run],
+    counted: Callable[[int], Counted],
+    incidents: Sequence[Incident] = (),
+) -> Unfolded:
+    """Walk over runs of evaluations in which no column changes.
+
+    Args:
+        plan: The compiled objective.
+        memory: What the evaluations before left.
+        runs: Codes with their evaluations, one run after the other.
+        counted: Tells what had been counted at an evaluation; asked where the policy moves.
+        incidents: Known incidents of the service.
+    """
+    step = plan.step_s
     alert_memories = list(memory.alerts or (AlertMemory(),) * len(plan.conditions))
     stale_s, stale = 0, memory.stale
     events: list[AlertEvent] = []
-    walk = _PolicyWalk(plan, memory.policy, _firing(plan, alert_memories))
-    watched = tuple(enumerate(zip(plan.conditions, plan.condition_columns, strict=True)))
+    firing = _Firing(plan, alert_memories)
+    walk = _PolicyWalk(plan, memory.policy)
+    watched = tuple(
+        (number, column, condition)
+        for number, (condition, column) in enumerate(zip(plan.conditions, plan.condition_columns, strict=True))
+    )
     settled = [_settled(one) for one in alert_memories]
     stale_bit = 1 << len(plan.columns)
-    ends = [*scanned.indices[1:].tolist(), scanned.last]
-    for index, code, until in zip(scanned.indices.tolist(), scanned.codes.tolist(), ends, strict=False):
-        begin, end = origin + (index + 1) * step, origin + until * step
-        stale = bool(code & stale_bit)
+    for code, begin, end in runs:
+        stale = code & stale_bit != 0
         if stale:
-            stale_s += (until - index) * step
+            stale_s += end - begin + step
             alert_memories = [alerts.pause(one) for one in alert_memories]
             settled = [_settled(one) for one in alert_memories]
             walk.pause()
             continue
-        changed_at: set[int] = set()
-        for number, (condition, column) in watched:
+        turns: list[tuple[int, int, bool]] = []
+        for number, column, condition in watched:
             holds = code >> column & 1 == 1
             if settled[number] is holds:
                 continue
@@ -179,23 +234,26 @@ def _unfold(
             alert_memories[number], settled[number] = after, _settled(after)
             if at is not None:
                 events.append(AlertEvent(at, condition.name, condition.severity, fired, number))
-                changed_at.add(at)
-        if changed_at <= {begin}:
-            if changed_at:
-                walk.firing = _firing(plan, alert_memories, begin)
-            walk.go_on(code, begin, end)
-            continue
-        starts = sorted({begin} | changed_at)
-        for part, following in zip(starts, [*starts[1:], end + step], strict=True):
-            walk.firing = _firing(plan, alert_memories, part)
-            walk.go_on(code, part, following - step)
-    events.sort(key=lambda event: event.at)
-    evaluated = (origin + (scanned.first + 1) * step, origin + scanned.last * step) if len(scanned.indices) else None
+                turns.append((at, number, fired))
+        if len(turns) > 1:
+            turns.sort()
+        part = begin
+        for at, number, fired in turns:
+            if at > part:
+                walk.go_on(code, firing, part, at - step)
+                part = at
+            firing.turn(number, fired)
+        walk.go_on(code, firing, part, end)
+    events.sort(key=_at)
     policy = walk.arrive()
-    transitions = tuple(_transition(plan, record, move, incidents, firing) for move, firing in walk.moves)
-    return Memory(memory.history_start, tuple(alert_memories), policy, stale), Outcome(
-        tuple(events), transitions, scanned.burns, scanned.consumed, evaluated, stale_s
+    telling = _Telling(plan, counted, incidents)
+    transitions = tuple([telling.transition(move, severities) for move, severities in walk.moves])
+    return Unfolded(
+        Memory(memory.history_start, tuple(alert_memories), policy, stale), tuple(events), transitions, stale_s
     )
+
+
+_at = attrgetter("at")
 
 
 def _settled(memory: AlertMemory) -> bool | None:
@@ -205,22 +263,33 @@ def _settled(memory: AlertMemory) -> bool | None:
     return True if memory.held_since is not None else None
 
 
-def _firing(plan: Plan, memories: Sequence[AlertMemory], at: int | None = None) -> frozenset[str]:
-    """Severities of the alerts that fire, by *at* if given."""
-    return frozenset(
-        condition.severity
-        for condition, one in zip(plan.conditions, memories, strict=True)
-        if one.firing_since is not None and (at is None or one.firing_since <= at)
-    )
+class _Firing:
+    """Which conditions' alerts fire, as bits, with their severities."""
+
+    def __init__(self, plan: Plan, memories: Sequence[AlertMemory]) -> None:
+        self._severities = [condition.severity for condition in plan.conditions]
+        self._known: dict[int, frozenset[str]] = {}
+        self.bits = sum(1 << number for number, one in enumerate(memories) if one.firing_since is not None)
+
+    def turn(self, number: int, fired: bool) -> None:
+        """The alert of a condition fires from here on, or no longer does."""
+        self.bits = self.bits | 1 << number if fired else self.bits & ~(1 << number)
+
+    def severities(self, bits: int) -> frozenset[str]:
+        """Severities of the alerts of some conditions."""
+        known = self._known.get(bits)
+        if known is None:
+            known = frozenset(one for number, one in enumerate(self._severities) if bits >> number & 1)
+            self._known[bits] = known
+        return known
 
 
 class _PolicyWalk:
     """The policy machine on its way over the stretches; those in which it sees the same are walked in one go."""
 
-    def __init__(self, plan: Plan, memory: PolicyMemory, firing: frozenset[str]) -> None:
-        self.firing = firing
+    def __init__(self, plan: Plan, memory: PolicyMemory) -> None:
         self.moves: list[tuple[states.Move, frozenset[str]]] = []
-        self._plan, self._memory = plan, memory
+        self._plan, self._machine = plan, states.Machine(memory, plan.policy.states, plan.step_s)
         checks = [*plan.enter, *plan.exit]
         self._columns = (
             {check: index for index, check in enumerate(plan.columns)}
@@ -231,45 +300,51 @@ class _PolicyWalk:
         self._relevant = 0
         for column in columns:
             self._relevant |= 1 << column
-        self._holdings: dict[tuple[int, frozenset[str]], Holding] = {}
-        self._key: tuple[int, frozenset[str]] | None = None
+        self._holdings: dict[tuple[int, int], Holding] = {}
+        self._code, self._bits = -1, -1
         self._holding: Holding | None = None
         self._fired: list[tuple[int, frozenset[str]]] = []
         self._begin, self._end = 0, 0
 
-    def go_on(self, code: int, begin: int, end: int) -> None:
+    def go_on(self, code: int, firing: _Firing, begin: int, end: int) -> None:
         """Take in evaluations *begin* to *end* (inclusive), which follow those taken in before."""
-        key = (code & self._relevant, self.firing)
-        if key == self._key:
+        code, bits = code & self._relevant, firing.bits
+        if code == self._code and bits == self._bits:
             self._end = end
             return
-        self._key = key
-        holding = self._holdings.get(key)
+        self._code, self._bits = code, bits
+        severities = firing.severities(bits)
+        holding = self._holdings.get((code, bits))
         if holding is None:
-            holding = self._holdings[key] = Holding(
-                tuple(_holds(check, code, self._columns, self.firing) for check in self._plan.enter),
-                tuple(_holds(check, code, self._columns, self.firing) for check in self._plan.exit),
+            found = Holding(
+                tuple(_holds(check, code, self._columns, severities) for check in self._plan.enter),
+                tuple(_holds(check, code, self._columns, severities) for check in self._plan.exit),
             )
-        if holding != self._holding:
-            self.arrive()
+            # equal ones are the same one
+            holding = next((one for one in self._holdings.values() if one == found), found)
+            self._holdings[code, bits] = holding
+        if holding is not self._holding:
+            self._walk()
             self._holding, self._begin, self._fired = holding, begin, []
-        self._fired.append((begin, self.firing))
+        self._fired.append((begin, severities))
         self._end = end
 
     def arrive(self) -> PolicyMemory:
         """Walk over what was taken in, and tell what the machine remembers then."""
-        if self._holding is not None:
-            self._memory, moves = states.unfold(
-                self._memory, self._plan.policy.states, self._holding, self._begin, self._end, self._plan.step_s
-            )
-            for move in moves:
-                self.moves.append((move, next(firing for since, firing in reversed(self._fired) if since <= move.at)))
-            self._holding = None
-        return self._memory
+        self._walk()
+        return self._machine.memory
 
     def pause(self) -> None:
         """A stale evaluation follows."""
-        self._memory, self._key = states.pause(self.arrive()), None
+        self._walk()
+        self._machine.pause()
+        self._code = -1
+
+    def _walk(self) -> None:
+        if self._holding is not None:
+            for move in self._machine.go_through(self._holding, self._begin, self._end):
+                self.moves.append((move, next(fired for since, fired in reversed(self._fired) if since <= move.at)))
+            self._holding = None
 
 
 def _holds(check: int | Check | None, code: int, column_of: dict[Check, int], firing: frozenset[str]) -> bool:
@@ -290,37 +365,64 @@ def _holds(check: int | Check | None, code: int, column_of: dict[Check, int], fi
             return bool(code >> column_of[check] & 1)
 
 
-def _transition(
-    plan: Plan, record: Record, move: states.Move, incidents: Sequence[Incident], firing: frozenset[str]
-) -> Transition:
-    before, after = plan.policy.states[move.before], plan.policy.states[move.after]
-    up = move.after > move.before
-    rule, held_s = (after.enter, after.enter_for_s) if up else (before.exit, before.exit_for_s)
-    return Transition(
-        move.at, before.name, after.name, rule, held_s, _seen(plan, record, move.at, rule, incidents, firing)
-    )
+class _Telling:
+    """Tells of each move of the policy what it saw then."""
+
+    def __init__(self, plan: Plan, counted: Callable[[int], Counted], incidents: Sequence[Incident]) -> None:
+        self._plan, self._counted, self._incidents, self._share = plan, counted, incidents, plan.share
+        self._lookbacks: dict[int, tuple[int, ...]] = {}
+
+    def transition(self, move: states.Move, firing: frozenset[str]) -> Transition:
+        """A move, by which rule, on what was seen."""
+        before, after = self._plan.policy.states[move.before], self._plan.policy.states[move.after]
+        up = move.after > move.before
+        rule, held_s = (after.enter, after.enter_for_s) if up else (before.exit, before.exit_for_s)
+        return Transition(move.at, before.name, after.name, rule, held_s, self._seen(move.at, rule, firing))
+
+    def _seen(self, at: int, rule: Predicate | None, firing: frozenset[str]) -> Seen:
+        """What the policy saw at the evaluation *at*, as far as *rule* looks at it."""
+        plan, counted = self._plan, self._counted(at)
+        allowed, of = self._share.numerator, self._share.denominator
+        bad, total, full, elapsed = counted.window()
+        projected, measured = (full, elapsed) if plan.basis is Basis.PROJECTED and elapsed else (1, 1)
+        whole = total * projected * allowed
+        burns = []
+        for lookback_s in self._looked_over(rule):
+            spent, valid = counted.over(slices_in(lookback_s, plan.step_s))
+            burns.append((lookback_s, spent * of, valid * allowed))
+        open_now = tuple([one.severity for one in self._incidents if one.start <= at < one.end])
+        return Seen(whole - bad * measured * of, whole, tuple(burns), open_now, tuple(sorted(firing)))
+
+    def _looked_over(self, rule: Predicate | None) -> tuple[int, ...]:
+        """The lookbacks of the burn rates in a rule, which the policy keeps alive."""
+        if rule is None:
+            return ()
+        known = self._lookbacks.get(id(rule))
+        if known is None:
+            known = tuple(leaf.lookback_s for leaf in leaves(rule) if isinstance(leaf, BurnRateIs))
+            self._lookbacks[id(rule)] = known
+        return known
 
 
-def _seen(
-    plan: Plan,
-    record: Record,
-    at: int,
-    rule: Predicate | None,
-    incidents: Sequence[Incident],
-    firing: frozenset[str],
-) -> Seen:
-    """What the policy saw at the evaluation *at*, as far as *rule* looks at it."""
-    share = plan.share
-    index = (at - record.units.start) // plan.step_s - 1
-    low, full, elapsed = window_bounds(plan, record, index)
-    projected, measured = (full, elapsed) if plan.basis is Basis.PROJECTED and elapsed else (1, 1)
-    whole = record.counts("total", low, index + 1) * projected * share.numerator
-    bad = record.counts("scoped", low, index + 1) * measured * share.denominator
-    burns = []
-    for leaf in leaves(rule) if rule is not None else ():
-        if isinstance(leaf, BurnRateIs):
-            start = index + 1 - slices_in(leaf.lookback_s, plan.step_s)
-            spent = record.counts("scoped", start, index + 1) * share.denominator
-            burns.append((leaf.lookback_s, spent, record.counts("total", start, index + 1) * share.numerator))
-    open_now = tuple(one.severity for one in incidents if one.start <= at < one.end)
-    return Seen(whole - bad, whole, tuple(burns), open_now, tuple(sorted(firing)))
+@dataclass(frozen=True, slots=True)
+class _InRecord:
+    """What a record counts up to the evaluation *at* (`Counted`)."""
+
+    plan: Plan
+    record: Record
+    at: int
+
+    @property
+    def _index(self) -> int:
+        return (self.at - self.record.units.start) // self.plan.step_s - 1
+
+    def window(self) -> tuple[int, int, int, int]:
+        low, full, elapsed = window_bounds(self.plan, self.record, self._index)
+        return *self._counts(low), full, elapsed
+
+    def over(self, slices: int) -> tuple[int, int]:
+        return self._counts(self._index + 1 - slices)
+
+    def _counts(self, low: int) -> tuple[int, int]:
+        end = self._index + 1
+        return self.record.counts("scoped", low, end), self.record.counts("total", low, end)

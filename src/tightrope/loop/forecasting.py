@@ -56,6 +56,8 @@ def forecast_of(assessment: Assessment) -> Forecast | None:
     if assessment.budget.remaining_ratio is None:
         return None
     plan, memory = assessment.plan, assessment.history.memory
+    if not memory.policy.state and not _may_burn(assessment):
+        return None
     past = _past(assessment)
     if past.recent > plan.share and assessment.budget.remaining_ratio > 0:
         assumption = f"the burn of the last {max(RECENT_S, plan.step_s) / HOUR_S:g} h goes on"
@@ -70,6 +72,12 @@ def forecast_of(assessment: Assessment) -> Forecast | None:
     back = _recovered(past, plan, memory.policy, past.quiet, burning=False)
     assumption = f"a quiet day's {past.quiet:.2%} bad units"
     return _told("recovered", back, assumption + _unforeseen(assessment))
+
+
+def _may_burn(assessment: Assessment) -> bool:
+    """Whether the last 6 h may have burned above 1, by the statement: known without reading the record."""
+    rate = next((burn.rate for burn in assessment.statement.burns if burn.lookback_s == RECENT_S), None)
+    return rate is None or rate > 1 or assessment.plan.step_s > RECENT_S
 
 
 def _past(assessment: Assessment) -> Past:

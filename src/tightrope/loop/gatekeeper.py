@@ -18,14 +18,13 @@ from tightrope.specs.model import ErrorBudgetPolicy, Specs
 def facts_of(assessment: Assessment, now: int) -> SloFacts:
     """What the gate may know of one objective at *now*, which may be later than its telemetry."""
     statement, history, budget = assessment.statement, assessment.history, assessment.budget
-    last = history.transitions[-1] if history.transitions else None
     known = budget.remaining_ratio is not None
     return SloFacts(
         slo=assessment.title,
         objective=assessment.objective.target,
         state=history.final_state,
         state_since=history.since,
-        state_reason=last.reason if last is not None else "",
+        state_reason=history.reason,
         remaining=budget.remaining_ratio,
         allowed=budget.allowed if known else None,
         consumed=budget.consumed if known else None,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from tightrope.budget.words import Standing
 from tightrope.loop.assess import Assessment
 from tightrope.loop.forecasting import forecast_of
+from tightrope.policy.decision import Forecast
 from tightrope.policy.states import named
 from tightrope.specs.model import ChangeKind
 
 
-def standing_of(assessment: Assessment, now: int) -> Standing:
-    """How one objective stands at *now*, which may be later than its telemetry."""
+def standing_of(
+    assessment: Assessment, now: int, *, foresee: Callable[[Assessment], Forecast | None] = forecast_of
+) -> Standing:
+    """How one objective stands at *now*, which may be later than its telemetry; *foresee* tells what is coming."""
     statement, state = assessment.statement, named(assessment.policy, assessment.history.final_state)
-    forecast = forecast_of(assessment)
+    forecast = foresee(assessment)
     return Standing(
         service=assessment.slo.service,
         budget=assessment.budget,

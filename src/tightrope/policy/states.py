@@ -65,21 +65,9 @@ def unfold(
 
     Up goes before down, at most one move an evaluation; the rules are in docs/maths.md, "The policy".
     """
-    if not memory.enter_since:
-        nothing: tuple[int | None, ...] = (None,) * len(states)
-        memory = PolicyMemory(memory.state, memory.since, nothing, nothing)
-    enter_since = _held_since(memory.enter_since, holding.enter, begin)
-    exit_since = _held_since(memory.exit_since, holding.exit, begin)
-    state, since, moves = memory.state, memory.since, list[Move]()
-    at = begin
-    while at <= end:
-        move = _next_move(state, since, states, holding, enter_since, exit_since, at, step_s)
-        if move is None or move.at > end:
-            break
-        moves.append(move)
-        state, since = move.after, move.at
-        at = move.at + step_s
-    return PolicyMemory(state, since, enter_since, exit_since), tuple(moves)
+    machine = Machine(memory, states, step_s)
+    moves = tuple(machine.go_through(holding, begin, end))
+    return machine.memory, moves
 
 
 def pause(memory: PolicyMemory) -> PolicyMemory:
@@ -88,38 +76,67 @@ def pause(memory: PolicyMemory) -> PolicyMemory:
     return PolicyMemory(memory.state, memory.since, nothing, nothing)
 
 
-def _held_since(before: tuple[int | None, ...], holds: tuple[bool, ...], begin: int) -> tuple[int | None, ...]:
-    return tuple((begin if was is None else was) if now else None for was, now in zip(before, holds, strict=True))
+class Machine:
+    """The policy machine on its way over run after run of evaluations (`unfold`)."""
 
+    __slots__ = ("_enter_since", "_exit_since", "_since", "_state", "_states", "_step_s")
 
-def _next_move(
-    state: int,
-    since: int | None,
-    states: Sequence[PolicyState],
-    holding: Holding,
-    enter_since: Sequence[int | None],
-    exit_since: Sequence[int | None],
-    at: int,
-    step_s: int,
-) -> Move | None:
-    """The first move at or after *at* if no condition changes; None if there is none."""
-    ups: list[tuple[int, int]] = []
-    for index in range(state + 1, len(states)):
-        held = enter_since[index]
+    def __init__(self, memory: PolicyMemory, states: Sequence[PolicyState], step_s: int) -> None:
+        self._states, self._step_s = states, step_s
+        self._state, self._since = memory.state, memory.since
+        self._enter_since = list(memory.enter_since or (None,) * len(states))
+        self._exit_since = list(memory.exit_since or (None,) * len(states))
+
+    @property
+    def memory(self) -> PolicyMemory:
+        """What it remembers now."""
+        return PolicyMemory(self._state, self._since, tuple(self._enter_since), tuple(self._exit_since))
+
+    def pause(self) -> None:
+        """A stale evaluation follows: the machine does not move, and holding starts anew."""
+        self._enter_since = [None] * len(self._states)
+        self._exit_since = [None] * len(self._states)
+
+    def go_through(self, holding: Holding, begin: int, end: int) -> list[Move]:
+        """Go through evaluations *begin* to *end* (inclusive) during which no condition changes."""
+        for since, holds in ((self._enter_since, holding.enter), (self._exit_since, holding.exit)):
+            for index, held in enumerate(holds):
+                if not held:
+                    since[index] = None
+                elif since[index] is None:
+                    since[index] = begin
+        moves: list[Move] = []
+        at = begin
+        while at <= end:
+            move = self._next_move(holding, at)
+            if move is None or move.at > end:
+                break
+            moves.append(move)
+            self._state, self._since = move.after, move.at
+            at = move.at + self._step_s
+        return moves
+
+    def _next_move(self, holding: Holding, at: int) -> Move | None:
+        """The first move at or after *at* if no condition changes; None if there is none."""
+        state, states, step_s = self._state, self._states, self._step_s
+        first_up, highest = None, state
+        for index in range(state + 1, len(states)):
+            held = self._enter_since[index]
+            if held is not None:
+                when = first_reached(held, states[index].enter_for_s, at, step_s)
+                if first_up is None or when <= first_up:
+                    first_up, highest = when, index
+        down: int | None = None
+        held = self._exit_since[state] if state else None
         if held is not None:
-            ups.append((first_reached(held, states[index].enter_for_s, at, step_s), index))
-    down: int | None = None
-    held = exit_since[state] if state else None
-    if held is not None:
-        down = first_reached(held, states[state].exit_for_s, at, step_s)
-        if since is not None:
-            down = max(down, first_reached(since, states[state].minimum_stay_s, at, step_s))
-    first_up = min((when for when, _ in ups), default=None)
-    if first_up is not None and (down is None or first_up <= down):
-        return Move(first_up, state, max(index for when, index in ups if when <= first_up))
-    if down is not None:
-        return Move(down, state, _landing(state, holding))
-    return None
+            down = first_reached(held, states[state].exit_for_s, at, step_s)
+            if self._since is not None:
+                down = max(down, first_reached(self._since, states[state].minimum_stay_s, at, step_s))
+        if first_up is not None and (down is None or first_up <= down):
+            return Move(first_up, state, highest)
+        if down is not None:
+            return Move(down, state, _landing(state, holding))
+        return None
 
 
 def _landing(state: int, holding: Holding) -> int:

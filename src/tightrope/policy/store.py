@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tightrope.base.canonical import canonical
 from tightrope.base.errors import DataError
@@ -26,17 +26,18 @@ class Decisions:
         The event's id holds a digest of all that is recorded, so that one id of a decision can neither hide another
         decision that happens to share it nor what another version decided on the same inputs.
         """
-        document = document_of(record)
-        digest = hashlib.sha256(canonical(document).encode()).hexdigest()
-        name = f"{record.decision.id}.{digest}"
-        event = Event(name, SOURCE, DECISION_MADE, record.request.service, now, document)
-        return self._journal.append([event])[0]
+        return self.add_all([record], now)[0]
+
+    def add_all(self, records: Sequence[DecisionRecord], now: int) -> tuple[int, ...]:
+        """Keep decisions in one transaction; returns the row of each, as `add` does."""
+        return self._journal.append([_event(record, now) for record in records])
 
     def read(
         self,
         *,
         service: str = "",
         name: str = "",
+        before: int | None = None,
         newest_first: bool = False,
         limit: int | None = None,
         left_out: Callable[[int, str], None] | None = None,
@@ -48,7 +49,13 @@ class Decisions:
         """
         ids = f"{name}." if name else ""
         for entry in self._journal.read(
-            kind=DECISION_MADE, subject=service, ids=ids, newest_first=newest_first, limit=limit, left_out=left_out
+            kind=DECISION_MADE,
+            subject=service,
+            ids=ids,
+            before=before,
+            newest_first=newest_first,
+            limit=limit,
+            left_out=left_out,
         ):
             try:
                 record = record_of(entry.event.data)
@@ -58,3 +65,9 @@ class Decisions:
                 left_out(entry.sequence, error.message)
             else:
                 yield Kept(entry.sequence, entry.event.time, record)
+
+
+def _event(record: DecisionRecord, now: int) -> Event:
+    document = document_of(record)
+    digest = hashlib.sha256(canonical(document).encode()).hexdigest()
+    return Event(f"{record.decision.id}.{digest}", SOURCE, DECISION_MADE, record.request.service, now, document)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tightrope import __version__
+from tightrope.base.batching import Batching
 from tightrope.base.clock import now
 from tightrope.base.errors import NotFoundError
 from tightrope.policy.decision import Decision, GateFacts
 from tightrope.policy.record import DecisionRecord, Kept, recompute
 from tightrope.policy.store import Decisions
-from tightrope.state.database import opened
+from tightrope.state.database import Database, opened
 from tightrope.state.journal import Findings, Journal, cloud_event
 
 LeftOut = Callable[[int, str], None]
@@ -57,6 +58,40 @@ def keep_decision(where: str, decision: Decision, facts: GateFacts) -> int:
     record = DecisionRecord(decision.request, facts, decision, __version__)
     with opened(where, create=True) as database:
         return Decisions(Journal(database)).add(record, now())
+
+
+class DecisionBook:
+    """The decisions of an open store: kept before they are told, many at once where many ask at once."""
+
+    def __init__(self, database: Database, clock: Callable[[], int] = now) -> None:
+        self._decisions = Decisions(Journal(database))
+        self._now = clock
+        self._writing: Batching[DecisionRecord, int] = Batching("decisions", self._keep)
+
+    def keep(self, decision: Decision, facts: GateFacts) -> int:
+        """Record a decision with all its inputs, and return its row; raises `StoreError` where that cannot be."""
+        return self._writing.submit(DecisionRecord(decision.request, facts, decision, __version__)).result()
+
+    def newest(self, *, service: str = "", limit: int, before: int | None = None) -> list[Kept]:
+        """The newest decisions, newest first; of one *service*, and older than the row *before*, where these are given.
+
+        Rows that do not match their hash, or that this version cannot read, are left out.
+        """
+        found = self._decisions.read(
+            service=service, newest_first=True, limit=limit, before=before, left_out=lambda _row, _why: None
+        )
+        return list(found)
+
+    def named(self, name: str) -> Kept | None:
+        """The newest record of the decision with that id; None where there is none."""
+        return next(self._decisions.read(name=name, newest_first=True, limit=1), None)
+
+    def close(self) -> None:
+        """Keep what is waiting, and end."""
+        self._writing.close()
+
+    def _keep(self, records: Sequence[DecisionRecord]) -> Sequence[int]:
+        return self._decisions.add_all(records, self._now())
 
 
 def kept_decisions(where: str, *, service: str, limit: int, left_out: LeftOut) -> list[Kept]:

@@ -96,7 +96,7 @@ _RULES = (
         "TR010",
         "Unknown kind",
         "The `apiVersion` is known but has no such kind. OpenSLO v1 has seven; ours are ErrorBudgetPolicy, "
-        "MultiWindowAlertPolicy, Exclusion, SilverBullet and PolicyTest.",
+        "MultiWindowAlertPolicy, Exclusion, SilverBullet, NotificationChannel and PolicyTest.",
         "apiVersion: tightrope.dev/v1\nkind: ErrorBudgetPolicy",
     ),
     _error(
@@ -333,6 +333,20 @@ _RULES = (
         "Under Timeslices and RatioTimeslices the counts of `timeSliceWindow` are summed from slices of "
         "`tightrope.dev/resolution`. So the window must be the resolution or a whole multiple of it.",
         "annotations: {tightrope.dev/resolution: 1m}\n# timeSliceWindow: 5m",
+    ),
+    _warning(
+        "TR045",
+        "A notification target leads to no channel",
+        "The `target` of an AlertNotificationTarget, or its own name, is the name of a NotificationChannel. Where it "
+        "leads to none, the channels with `default: true` are told in its place, so that no alert is lost.",
+        "kind: NotificationChannel\nmetadata: {name: oncall}\n# AlertNotificationTarget: spec: {target: oncall}",
+    ),
+    _warning(
+        "TR046",
+        "A secret stands in the spec",
+        "Specs are read by many and kept for ever. An address with a password in it, or one that is itself a secret as "
+        "those of Slack are, belongs into an environment variable of the server.",
+        "kind: NotificationChannel\nspec: {type: slack, urlFrom: {env: SLACK_URL}}",
     ),
     _error(
         "TR090",

@@ -9,7 +9,18 @@ import re
 from fractions import Fraction
 
 from tightrope.base.units import Duration, duration_text
-from tightrope.specs.model import Basis, BudgetingMethod, ChangeKind, Comparison, ConditionKind, Flow, Gaps, ShipHow
+from tightrope.specs.model import (
+    Basis,
+    BudgetingMethod,
+    ChangeKind,
+    ChannelType,
+    Comparison,
+    ConditionKind,
+    Flow,
+    Gaps,
+    ShipHow,
+    Topic,
+)
 from tightrope.specs.positions import Report
 from tightrope.specs.shapes import (
     DNS_LABEL,
@@ -909,6 +920,129 @@ _BULLET_SPEC = Record(
 )
 
 
+_VARIABLE = Form(
+    "^[A-Za-z_][A-Za-z0-9_]*$", "is no name of an environment variable", "use letters, digits and _, such as SLACK_URL"
+)
+_SECRET = Record({"env": Field(Text(_VARIABLE), True, "Name of the environment variable that holds it")}, name="Secret")
+_CHANNEL_NEEDS: dict[ChannelType, tuple[tuple[str, ...], frozenset[str]]] = {
+    ChannelType.ALERTMANAGER: (
+        ("url",),
+        frozenset({"url", "urlFrom", "tokenFrom", "user", "passwordFrom"}),
+    ),
+    ChannelType.PAGERDUTY: (("tokenFrom",), frozenset({"url", "urlFrom", "tokenFrom"})),
+    ChannelType.SLACK: (("url",), frozenset({"url", "urlFrom", "tokenFrom", "channel"})),
+    ChannelType.WEBHOOK: (
+        ("url",),
+        frozenset({"url", "urlFrom", "tokenFrom", "secretFrom", "user", "passwordFrom"}),
+    ),
+    ChannelType.EMAIL: (("url", "from", "to"), frozenset({"url", "urlFrom", "user", "passwordFrom", "from", "to"})),
+}
+"""For each type of channel the fields of its connection: what it needs, and all that it knows."""
+
+_CONNECTION = ("url", "urlFrom", "tokenFrom", "secretFrom", "passwordFrom", "user", "channel", "from", "to")
+_URL_EXAMPLES = {
+    ChannelType.ALERTMANAGER: "http://alertmanager:9093",
+    ChannelType.PAGERDUTY: "https://events.pagerduty.com",
+    ChannelType.SLACK: "https://hooks.slack.com/services/…",
+    ChannelType.WEBHOOK: "https://example.org/hooks/tightrope",
+    ChannelType.EMAIL: "smtp://mail:587",
+}
+_SECRET_URL = re.compile(
+    r"//[^/\s@]*:[^/\s@]+@|hooks\.slack\.com/services/\w|[?&](key|token|secret|password|sig)=", re.IGNORECASE
+)
+
+
+def _channel_connects(table: Table, report: Report) -> None:
+    """Each type of channel has fields of its own; a Slack channel has an address, or a token and a room."""
+    word = table.get("type", str)
+    if word is None:
+        return
+    kind = ChannelType(word)
+    needed, known = _CHANNEL_NEEDS[kind]
+    if kind is ChannelType.SLACK and (table.given("tokenFrom") or table.given("channel")):
+        needed = ("tokenFrom", "channel")
+    for name in needed:
+        if table.given(name) or (name == "url" and table.given("urlFrom")):
+            continue
+        hint = f"a channel of type {kind} needs {'url or urlFrom' if name == 'url' else name}"
+        remedy = f"add `{name}: {_URL_EXAMPLES[kind]}`" if name == "url" else f"add `{name}:`"
+        if name == "url" and kind is ChannelType.SLACK:
+            remedy = "add `urlFrom: {env: SLACK_URL}`, or tokenFrom and channel"
+        report.add(
+            "TR013", f"{table.path(name)} is missing", table.spot.key, path=table.path(name), note=hint, remedy=remedy
+        )
+    for name in _CONNECTION:
+        if table.given(name) and name not in known:
+            report.add(
+                "TR021",
+                f"{name} has no place in a channel of type {kind}",
+                table.keys[name],
+                path=table.path(name),
+                remedy=f"remove {name}",
+            )
+    urls = (table.text("url"),) if table.get("url", str) else table.texts("url")
+    if len(urls) > 1 and kind is not ChannelType.ALERTMANAGER:
+        report.add(
+            "TR019",
+            "only Alertmanagers may be several",
+            table.at("url"),
+            path=table.path("url"),
+            remedy="give one url; for more, make more channels",
+        )
+    schemes = ("smtp", "smtps") if kind is ChannelType.EMAIL else ("http", "https")
+    for url in urls:
+        if not re.match(rf"({'|'.join(schemes)})://[^/\s:@]", re.sub(r"//[^/@\s]*@", "//", url)):
+            report.add(
+                "TR015",
+                f"url {url.partition('?')[0][:60]!r} is no address that a channel of type {kind} can use",
+                table.at("url"),
+                path=table.path("url"),
+                remedy=f"write one such as {_URL_EXAMPLES[kind]}",
+            )
+        elif _SECRET_URL.search(url):
+            report.add(
+                "TR046",
+                "the url holds a secret",
+                table.at("url"),
+                path=table.path("url"),
+                note="everybody who reads this file can use it",
+                remedy="put it into an environment variable, and write urlFrom: {env: NAME}",
+            )
+
+
+_CHANNEL_SPEC = Record(
+    {
+        "description": DESCRIPTION,
+        "type": Field(Word(tuple(ChannelType)), True, "alertmanager, pagerduty, slack, webhook or email"),
+        "url": Field(
+            Either(Text(), ListOf(Text(), 1)), says="Address; or a list of equal Alertmanagers."
+        ),
+        "urlFrom": Field(_SECRET, says="Where the address is, if it is a secret, as Slack's are."),
+        "tokenFrom": Field(_SECRET, says="Slack's bot token, PagerDuty's routing key, or a bearer token."),
+        "secretFrom": Field(_SECRET, says="Key that a webhook is signed with (Standard Webhooks), whsec_… or base64."),
+        "user": Field(Text(), says="User of basic authentication, or of the mail server."),
+        "passwordFrom": Field(_SECRET, says="The password of `user`."),
+        "channel": Field(Text(), says="Slack's channel, with tokenFrom."),
+        "from": Field(Text(), says="Sender of mail."),
+        "to": Field(Either(Text(), ListOf(Text(), 1)), says="Recipients of mail."),
+        "severities": Field(ListOf(Text()), says="Only alerts of these severities; all, if absent."),
+        "services": Field(_NAMES, says="Only these services; all, if absent."),
+        "default": Field(Flag(), says="Whether it is told of alerts that name no channel."),
+        "repeatInterval": Field(
+            Span(zero=True, units=_OURS),
+            says="How often to tell again of what still fires; 4h if absent, never for alertmanager and pagerduty.",
+        ),
+        "sendResolved": Field(Flag(), says="Whether it is told of the end; true if absent."),
+        "what": Field(
+            ListOf(Word(tuple(Topic)), 1),
+            says="alerts, flow; alerts if absent, and flow as well for a default channel that people read.",
+        ),
+    },
+    rules=(OneOf(("url", "urlFrom"), needed=False), Needs("passwordFrom", ("user",)), Law(_channel_connects)),
+    synonyms={"urls": "url", "webhook": "url", "token": "tokenFrom", "secret": "secretFrom", "recipients": "to"},
+)
+
+
 def _kind(version: str, kind: str, spec: Shape, says: str, metadata: Record = METADATA) -> Record:
     return Record(
         {
@@ -949,6 +1083,7 @@ KINDS: dict[str, dict[str, Record]] = {
         ),
         "Exclusion": _kind(TIGHTROPE, "Exclusion", _EXCLUSION_SPEC, "Time that does not count."),
         "SilverBullet": _kind(TIGHTROPE, "SilverBullet", _BULLET_SPEC, "A granted exception."),
+        "NotificationChannel": _kind(TIGHTROPE, "NotificationChannel", _CHANNEL_SPEC, "Where messages go."),
         "PolicyTest": _kind(TIGHTROPE, "PolicyTest", AnyMap(), "A scenario that a policy must pass."),
     },
 }

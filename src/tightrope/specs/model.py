@@ -202,14 +202,18 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class AlertPolicy:
-    """Conditions under one name, and who is told. OpenSLO allows one condition, our own kind as many as it takes."""
+    """Conditions under one name, and who is told. OpenSLO allows one condition, our own kind as many as it takes.
+
+    ``notification_targets`` are names of channels; where a target leads to none, what it says. The flags are None where
+    the spec does not say: then a breach is told, missing data is not, and the end is as the channel has it.
+    """
 
     name: str
     conditions: tuple[Condition, ...]
     notification_targets: tuple[str, ...] = ()
-    alert_when_no_data: bool = False
-    alert_when_breaching: bool = False
-    alert_when_resolved: bool = False
+    alert_when_no_data: bool | None = None
+    alert_when_breaching: bool | None = None
+    alert_when_resolved: bool | None = None
     place: Place = NOWHERE
 
 
@@ -510,6 +514,60 @@ class SilverBullet:
     place: Place = NOWHERE
 
 
+class ChannelType(StrEnum):
+    """How a channel speaks."""
+
+    ALERTMANAGER = "alertmanager"
+    PAGERDUTY = "pagerduty"
+    SLACK = "slack"
+    WEBHOOK = "webhook"
+    EMAIL = "email"
+
+
+class Topic(StrEnum):
+    """What a channel may be told of: alerts, or changes of a service's flow."""
+
+    ALERTS = "alerts"
+    FLOW = "flow"
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationChannel:
+    """Where messages go. Secrets are never here, only the names of the environment variables that hold them.
+
+    Attributes:
+        urls: Addresses; several only for Alertmanagers that stand in for each other.
+        url_from, token_from, secret_from, password_from: Names of variables; empty: none.
+        user: For basic authentication, and for the mail server.
+        room: Slack's channel, where messages go by token.
+        sender, recipients: Of mail.
+        severities, services: Only alerts of these; empty: all.
+        default: Told of all that names no channel.
+        repeat_s: After that long it is told again of what still fires; 0: never.
+        send_resolved: Told of the end, too.
+        what: The topics.
+    """
+
+    name: str
+    type: ChannelType
+    urls: tuple[str, ...] = ()
+    url_from: str = ""
+    token_from: str = ""
+    secret_from: str = ""
+    password_from: str = ""
+    user: str = ""
+    room: str = ""
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    severities: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+    default: bool = False
+    repeat_s: int = 0
+    send_resolved: bool = True
+    what: frozenset[Topic] = frozenset({Topic.ALERTS})
+    place: Place = NOWHERE
+
+
 @dataclass(frozen=True, slots=True)
 class Specs:
     """All that was read together, references resolved; each collection in the order of files and documents."""
@@ -522,6 +580,7 @@ class Specs:
     warnings: tuple[Any, ...] = ()  # SpecError with severity "warning"
     files: tuple[str, ...] = ()
     digest: str = ""
+    channels: tuple[NotificationChannel, ...] = ()
 
     def slo(self, name: str) -> Slo | None:
         """Find one SLO by name."""

@@ -33,8 +33,8 @@ from tightrope.specs.model import (
     ThresholdMetric,
     Window,
 )
-from tightrope.specs.positions import MapNode, Node, plain_value
-from tightrope.specs.shapes import Table
+from tightrope.specs.positions import MapNode, Node, clipped, plain_value
+from tightrope.specs.shapes import Table, nearest
 
 _SHORT_PART = 12  # the short lookback is a twelfth of the long one (SRE Workbook ch. 5)
 _CONFIDENCE = Fraction(95, 100)
@@ -186,25 +186,53 @@ class Reader:
             name=name,
             conditions=conditions,
             notification_targets=self._targets(spec),
-            alert_when_no_data=bool(spec.get("alertWhenNoData", bool)),
-            alert_when_breaching=bool(spec.get("alertWhenBreaching", bool)),
-            alert_when_resolved=bool(spec.get("alertWhenResolved", bool)),
+            alert_when_no_data=spec.get("alertWhenNoData", bool),
+            alert_when_breaching=spec.get("alertWhenBreaching", bool),
+            alert_when_resolved=spec.get("alertWhenResolved", bool),
             place=spec.place,
         )
 
     def _targets(self, spec: Table) -> tuple[str, ...]:
-        """Whom the targets name: ``spec.target`` of each, inlined or referred to."""
+        """The channels that the targets name, by ``spec.target`` or by their own name; else what they say."""
         found: list[str] = []
         for item in spec.tables("notificationTargets"):
-            inline = item.get("spec", Table)
-            if inline is None and item.text("targetRef"):
+            inline, name = item.get("spec", Table), item.text("targetRef")
+            if name and ("AlertNotificationTarget", name) not in self.library.by_name and self._is_channel(name):
+                found.append(name)
+                continue
+            if inline is None and name:
                 document = self.library.find(
-                    "AlertNotificationTarget", item.text("targetRef"), item.at("targetRef"), item.path("targetRef")
+                    "AlertNotificationTarget", name, item.at("targetRef"), item.path("targetRef")
                 )
                 inline = document.spec if document else None
+            elif inline is not None:
+                metadata = item.get("metadata", Table)
+                name = metadata.text("name") if metadata else ""
             if inline is not None:
-                found.append(inline.text("target"))
+                found.append(self._channel(inline.text("target"), name, inline.at("target"), inline.path("target")))
         return tuple(found)
+
+    def _is_channel(self, name: str) -> bool:
+        return ("NotificationChannel", name) in self.library.by_name
+
+    def _channel(self, target: str, name: str, place: Place, path: str) -> str:
+        """Find the channel that a target means; a warning where there are channels, but not this one."""
+        for meant in (target, name):
+            if meant and self._is_channel(meant):
+                return meant
+        known = [other for kind, other in self.library.by_name if kind == "NotificationChannel"]
+        if known and target and not self.library.report.unread:
+            close = nearest(target, known) or nearest(name, known)
+            self.library.report.add(
+                "TR045",
+                f"there is no NotificationChannel called {clipped(target)!r}"
+                + (f" or {clipped(name)!r}" if name and name != target else ""),
+                place,
+                path=path,
+                note=f"did you mean {close}?" if close else "",
+                remedy=f"write {close}" if close else "add the channel; until then the default channels are told",
+            )
+        return target
 
     # --- the SLO -------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from tightrope.specs.model import (
     BlackoutHours,
     BurnRateIs,
     ChangeKind,
+    ChannelType,
     Comparison,
     ErrorBudgetPolicy,
     ExceptionQuota,
@@ -31,11 +32,13 @@ from tightrope.specs.model import (
     GateRule,
     IncidentOpen,
     Not,
+    NotificationChannel,
     PolicyState,
     Predicate,
     RemainingIs,
     ShipHow,
     SilverBullet,
+    Topic,
     WhenUnknown,
 )
 from tightrope.specs.positions import Report, canonical
@@ -48,6 +51,9 @@ UNFROZEN = frozenset({ChangeKind.RELIABILITY, ChangeKind.SECURITY, ChangeKind.RO
 """What a freeze or blackout lets pass where it says nothing."""
 
 _CALENDAR = "BEGIN:VCALENDAR"
+_REPEAT_S = 4 * 3600
+_MACHINES = frozenset({ChannelType.ALERTMANAGER, ChannelType.PAGERDUTY})
+"""Channels that remind by themselves, and that are no place for news without an alert."""
 
 
 def error_budget_policies(library: Library, read_beside: ReadBeside) -> tuple[ErrorBudgetPolicy, ...]:
@@ -75,6 +81,11 @@ def exclusions(library: Library) -> tuple[Exclusion, ...]:
 def silver_bullets(library: Library) -> tuple[SilverBullet, ...]:
     """All granted exceptions that are good."""
     return tuple(_silver_bullet(document) for document in library.of_kind("SilverBullet") if document.good)
+
+
+def notification_channels(library: Library) -> tuple[NotificationChannel, ...]:
+    """All channels that are good."""
+    return tuple(_channel(document) for document in library.of_kind("NotificationChannel") if document.good)
 
 
 def _policy(document: Document, calendars: tuple[str, ...]) -> ErrorBudgetPolicy:
@@ -282,6 +293,43 @@ def _silver_bullet(document: Document) -> SilverBullet:
         environment=spec.text("environment"),
         place=document.place,
     )
+
+
+def _channel(document: Document) -> NotificationChannel:
+    spec = document.spec
+    kind, default = ChannelType(spec.text("type")), bool(spec.get("default", bool))
+    usual = {Topic.ALERTS, Topic.FLOW} if default and kind not in _MACHINES else {Topic.ALERTS}
+    resolved = spec.get("sendResolved", bool)
+    return NotificationChannel(
+        name=document.name,
+        type=kind,
+        urls=_one_or_more(spec, "url"),
+        url_from=_variable(spec, "urlFrom"),
+        token_from=_variable(spec, "tokenFrom"),
+        secret_from=_variable(spec, "secretFrom"),
+        password_from=_variable(spec, "passwordFrom"),
+        user=spec.text("user"),
+        room=spec.text("channel"),
+        sender=spec.text("from"),
+        recipients=_one_or_more(spec, "to"),
+        severities=frozenset(spec.texts("severities")),
+        services=frozenset(spec.texts("services")),
+        default=default,
+        repeat_s=_seconds(spec, "repeatInterval", 0 if kind in _MACHINES else _REPEAT_S),
+        send_resolved=resolved is not False,
+        what=frozenset(Topic(word) for word in spec.texts("what")) or frozenset(usual),
+        place=document.place,
+    )
+
+
+def _one_or_more(spec: Table, name: str) -> tuple[str, ...]:
+    single = spec.get(name, str)
+    return spec.texts(name) if single is None else (single,)
+
+
+def _variable(spec: Table, name: str) -> str:
+    table = spec.get(name, Table)
+    return table.text("env") if table else ""
 
 
 def _local_time(table: Table, name: str) -> datetime:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,13 @@ from tightrope.specs.documents import Document, Library, documents_in, library_o
 from tightrope.specs.lints import lint_condition, lint_slo, lint_unwritten
 from tightrope.specs.model import ErrorBudgetPolicy, Slo, Specs
 from tightrope.specs.openslo import Reader
-from tightrope.specs.policies import error_budget_policies, exclusions, silver_bullets
+from tightrope.specs.policies import error_budget_policies, exclusions, notification_channels, silver_bullets
 from tightrope.specs.positions import BYTES_MAX, Report, canonical, clipped, plain_value, read_documents
 from tightrope.specs.shapes import Table
 
 STANDARD_INPUT = "-"
 ENDINGS = (".yaml", ".yml", ".json")
+_MARK = re.compile(r"---(\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,16 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Shelved:
+    """One document as it was written: where it begins, and its own text."""
+
+    kind: str
+    name: str
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """All that was found in some files.
 
@@ -42,11 +55,13 @@ class Survey:
         specs: The specs; None where there are errors.
         findings: Errors and warnings, by file and line.
         policy_tests: Documents of kind PolicyTest as plain YAML values, with their places; another room reads them.
+        documents: Every document by kind and name, with the text that it was read from.
     """
 
     specs: Specs | None
     findings: tuple[SpecError, ...]
     policy_tests: tuple[tuple[Place, Mapping[str, Any]], ...]
+    documents: tuple[Shelved, ...] = ()
 
 
 def load(paths: Sequence[str], *, stdin: str | None = None) -> Specs:
@@ -82,7 +97,7 @@ def survey(
     *,
     stdin: str | None = None,
     texts: Sequence[Written] = (),
-    instead: Set[tuple[str, str]] = frozenset(),
+    instead: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> Survey:
     """As `examine`, with the policy tests as well.
 
@@ -124,7 +139,7 @@ def survey(
         (document.place, plain_value(document.node)) for document in library.of_kind("PolicyTest") if document.good
     )
     if any(finding.severity == "error" for finding in findings):
-        return Survey(None, findings, tests)
+        return Survey(None, findings, tests, _shelved(documents, report))
     calendars = sorted(freeze.calendar for policy in policies for freeze in policy.freezes)
     specs = Specs(
         slos=slos,
@@ -135,8 +150,25 @@ def survey(
         warnings=findings,
         files=files,
         digest=_digest(documents, calendars),
+        channels=notification_channels(library),
     )
-    return Survey(specs, findings, tests)
+    return Survey(specs, findings, tests, _shelved(documents, report))
+
+
+def _shelved(documents: Sequence[Document], report: Report) -> tuple[Shelved, ...]:
+    """The documents with their texts: their part of a file of several, comments and all."""
+    return tuple(
+        Shelved(one.kind, one.name, one.table.place, _text_around(one, report)) for one in documents if one.name
+    )
+
+
+def _text_around(document: Document, report: Report) -> str:
+    place = document.table.place
+    lines = report.lines.get(place.file, [])
+    marks = [number for number, line in enumerate(lines, 1) if _MARK.match(line)]
+    first = max((mark for mark in marks if mark < place.line), default=0)
+    last = min((mark for mark in marks if mark > place.line), default=len(lines) + 1)
+    return "\n".join(lines[first : last - 1]).strip("\n") + "\n"
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -328,7 +360,7 @@ def _tell_strangers(library: Library, report: Report) -> None:
             )
     if not promised or report.unread:
         return
-    for document in library.of_kind("Exclusion", "ErrorBudgetPolicy"):
+    for document in library.of_kind("Exclusion", "ErrorBudgetPolicy", "NotificationChannel"):
         for service in document.spec.texts("services"):
             if service not in promised:
                 _warn_stranger(f"no SLO here is on a service {service!r}", document.spec, "services", report)

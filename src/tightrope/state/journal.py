@@ -183,6 +183,7 @@ class Journal:
         self,
         *,
         after: int = 0,
+        before: int | None = None,
         kind: str = "",
         subject: str = "",
         ids: str = "",
@@ -194,7 +195,7 @@ class Journal:
         """Read rows in their order, a page at a time, each held against its hash.
 
         Args:
-            after: Only rows with a higher sequence.
+            after, before: Only rows with a higher sequence, and with a lower one.
             kind: Only events of this type; empty: all.
             subject: Only events about this; empty: all.
             ids: Only events whose id begins so; empty: all.
@@ -207,6 +208,8 @@ class Journal:
             StoreError: The store can't be read; or, without *left_out*, a row does not match its hash.
         """
         query = select(_JOURNAL).where(_JOURNAL.c.sequence > after)
+        if before is not None:
+            query = query.where(_JOURNAL.c.sequence < before)
         if kind:
             query = query.where(_JOURNAL.c.type == kind)
         if subject:

@@ -13,6 +13,8 @@ from tightrope.telemetry.options import did_you_mean
 from tightrope.telemetry.plan import Request, plan
 from tightrope.telemetry.questions import Horizon, Tell
 from tightrope.telemetry.reading import Reading
+from tightrope.telemetry.received import RECEIVED
+from tightrope.telemetry.receivers import Receiver
 from tightrope.telemetry.sources import Source
 
 SOURCES = {
@@ -21,8 +23,12 @@ SOURCES = {
     "access-log": "access_log:AccessLogs",
     "openmetrics": "openmetrics:Expositions",
     "prometheus": "prometheus:Prometheus",
+    "sql": "sql:SqlDatabase",
 }
 """Types of data source, and the door of each, opened when it is needed."""
+
+RECEIVERS = {"remote-write": "remote_write:RemoteWrite", "otlp": "otlp:Otlp", "push": "push:Push"}
+"""Types of data source whose telemetry is sent to us, and who reads it."""
 
 
 def read_many(
@@ -82,13 +88,30 @@ def _silent(_what: str, _done: int, _of: int | None) -> None:
 
 
 def open_source(source: DataSource) -> Source:
-    """Open the door to a data source; raises `UsageError` for a type that nobody knows."""
-    where = SOURCES.get(source.type.lower())
+    """Open the door to a data source; raises `UsageError` for a type that nobody knows, or that is not asked."""
+    kind = source.type.lower()
+    where = SOURCES.get(kind)
+    if kind in RECEIVED:
+        raise UsageError(
+            f"data source {source.name!r} has the type {kind}: its telemetry is received, not read",
+            remedy="it needs `tightrope serve`, which listens for it and remembers it",
+        )
     if where is None:
         raise UsageError(
             f"data source {source.name!r} has the type {source.type!r}, which is not known",
-            remedy=did_you_mean(source.type, list(SOURCES), "types are"),
+            remedy=did_you_mean(source.type, [*SOURCES, *RECEIVED], "types are"),
         )
     module, name = where.split(":")
     opened: Source = getattr(import_module(f"tightrope.telemetry.sources.{module}"), name)(source)
+    return opened
+
+
+def open_receiver(kind: str) -> Receiver:
+    """Make the reader of one type of received telemetry; raises `UsageError` for a type that nobody knows."""
+    where = RECEIVERS.get(kind)
+    if where is None:
+        remedy = did_you_mean(kind, list(RECEIVERS), "types are")
+        raise UsageError(f"nothing of the type {kind!r} is received", remedy=remedy)
+    module, name = where.split(":")
+    opened: Receiver = getattr(import_module(f"tightrope.telemetry.receivers.{module}"), name)()
     return opened

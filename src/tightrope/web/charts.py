@@ -14,7 +14,7 @@ import numpy as np
 from tightrope.base.units import DAY_S, HOUR_S, percent_text
 from tightrope.budget.words import day_text, moment_text
 from tightrope.web.marks import hatch, opened, safe
-from tightrope.web.pictures import Call, Note, Picture, Ship
+from tightrope.web.pictures import Call, Note, Picture, Ship, Told
 
 _STEPS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 _MOST_TICKS = 7
@@ -49,12 +49,13 @@ class _Frame:
         return self.right - self.left
 
 
-def burn_down(picture: Picture, *, narrow: bool = False) -> str:
+def burn_down(picture: Picture, *, narrow: bool = False, told: Told = percent_text) -> str:
     """Draw the budget over time.
 
     Args:
         picture: What is shown.
         narrow: The drawing for screens below 600 px: a drawing of its own, with at most three labels.
+        told: Writes a share of the budget, with so many digits after the point.
 
     Returns:
         One ``<svg>`` with a label that states the finding; all text in it is escaped.
@@ -72,11 +73,11 @@ def burn_down(picture: Picture, *, narrow: bool = False) -> str:
     parts = [
         opened(width, height, picture.finding, narrow=narrow),
         hatch(ids, "hb"),
-        *_axis(frame),
-        *_beyond(picture, frame, narrow),
+        *_axis(frame, told),
+        *_beyond(picture, frame, narrow, told),
         *_clock(frame, height - 8, 3 if narrow else 8),
         *_line(picture, frame, ids),
-        *_now(picture, frame),
+        *_now(picture, frame, told),
         *_labels(picture, frame, 3 if narrow else 6),
     ]
     if not len(known):
@@ -89,7 +90,7 @@ def burn_down(picture: Picture, *, narrow: bool = False) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def rows_of(picture: Picture, most: int = 40) -> list[tuple[str, str, str]]:
+def rows_of(picture: Picture, most: int = 40, *, told: Told = percent_text) -> list[tuple[str, str, str]]:
     """What "Show as table" lists: when, budget left, policy state; *most* rows, evenly, the worst among them."""
     times, values, known = (column.tolist() for column in picture.series)
     count = len(times)
@@ -99,7 +100,7 @@ def rows_of(picture: Picture, most: int = 40) -> list[tuple[str, str, str]]:
     rows = []
     for at in sorted(chosen):
         state = next((one.state for one in reversed(picture.stays) if one.start <= times[at]), "")
-        share = percent_text(values[at]) if known[at] else "not known"
+        share = told(values[at], 1) if known[at] else "not known"
         rows.append((f"{moment_text(times[at], picture.end)}", share, state))
     return rows
 
@@ -113,7 +114,7 @@ def _last(picture: Picture) -> int:
     return picture.end + int(min(max(furthest - picture.end, 0) * 1.15 + span * 0.04, span * 0.6))
 
 
-def _axis(frame: _Frame) -> list[str]:
+def _axis(frame: _Frame, told: Told) -> list[str]:
     parts = []
     below = round(-frame.floor / frame.step)
     above = [0.25, 0.5, 0.75, 1.0] if frame.step == 0.25 else [0.5, 1.0] if frame.step < 1 else [1.0]
@@ -123,7 +124,7 @@ def _axis(frame: _Frame) -> list[str]:
         line, text = ("zl", "axb") if tick == 0 else ("gl", "ax")
         parts.append(f'<path class="{line}" d="M{frame.left} {y:.1f}H{frame.right}"/>')
         if tick == 0 or zero - y > 13 or tick < 0:
-            share = percent_text(tick, 0)
+            share = told(tick, 0)
             parts.append(f'<text class="{text}" x="{frame.left - 8}" y="{y + 4:.1f}" text-anchor="end">{share}</text>')
     return parts
 
@@ -171,7 +172,7 @@ def _silent(picture: Picture) -> list[bool]:
     return [bool(one) for one in marks]
 
 
-def _now(picture: Picture, frame: _Frame) -> list[str]:
+def _now(picture: Picture, frame: _Frame, told: Told) -> list[str]:
     if not picture.series.known[-1:].any():
         return []
     share = float(picture.series.values[-1])
@@ -179,7 +180,7 @@ def _now(picture: Picture, frame: _Frame) -> list[str]:
     tone = "bad" if share <= 0 else "good"
     parts = [f'<circle class="f{tone} edge" cx="{x:.1f}" cy="{y:.1f}" r="4"/>']
     room = frame.right - x
-    text = f"{day_text(picture.end, picture.end)}: {percent_text(share)}"
+    text = f"{day_text(picture.end, picture.end)}: {told(share, 1)}"
     if room > 120:
         parts.append(f'<path class="nl" d="M{x:.1f} {frame.top - 8}V{frame.bottom}"/>')
         parts.append(f'<text class="axb" x="{x + 6:.1f}" y="{frame.top - 10}">{text}</text>')
@@ -188,7 +189,7 @@ def _now(picture: Picture, frame: _Frame) -> list[str]:
     return parts
 
 
-def _beyond(picture: Picture, frame: _Frame, narrow: bool) -> list[str]:
+def _beyond(picture: Picture, frame: _Frame, narrow: bool, told: Told) -> list[str]:
     """What is forecast: the instant expected, its 80 % interval, and the share it will have reached."""
     if frame.end <= picture.end or picture.ahead is None or not picture.series.known[-1]:
         return []
@@ -208,7 +209,7 @@ def _beyond(picture: Picture, frame: _Frame, narrow: bool) -> list[str]:
             then = frame.y(float(picture.series.values[-1]))
             parts.append(f'<path class="fc" d="M{x0:.1f} {then:.1f}L{x:.1f} {y:.1f}"/>')
             parts.append(f'<circle class="fp" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
-        word = "runs out" if forecast.what == "exhausted" else f"back at {percent_text(bound, 0)}"
+        word = "runs out" if forecast.what == "exhausted" else f"back at {told(bound, 0)}"
         if not narrow:
             end = x > frame.right - 130
             text = f"{word} about {day_text(forecast.at, picture.end)}{'' if shown else ' →'}"

@@ -86,6 +86,8 @@ class OnLine:
     loud: bool = False
 
 
+_CROWD = 150
+
 _SHAPES = {
     "good": '<circle class="fgood" cx="{x:.1f}" cy="{y}" r="4.6"/>',
     "warn": '<path class="fwarn" d="M{x:.1f} {top}l5.8 10.4h-11.6z"/>',
@@ -130,10 +132,22 @@ def fleet_line(services: Sequence[OnLine], *, narrow: bool = False) -> str:
             f'<text class="{"lbl b" if one.loud else "lbl"}" x="{_kept(x, one.name, left, right):.1f}" y="{y}" '
             f'text-anchor="middle">{safe(_short(one.name))}</text>'
         )
+    crowd = len(services) > _CROWD
+    if crowd:
+        parts.append(_crowd([one for one in services if not one.loud and one.tone == "good"], axis, left, right))
     for one in sorted(services, key=lambda one: one.loud):
+        if crowd and not one.loud and one.tone == "good":
+            continue
         x = _at(within(one.remaining), left, right)
         parts.append(_SHAPES[one.tone].format(x=x, y=axis, top=axis - 5.2, left=x - 2.2))
     return "".join([*parts, "</svg>"])
+
+
+def _crowd(services: Sequence[OnLine], y: float, left: float, right: float) -> str:
+    """Those that are fine in one shape, where there are too many for one each; who stands in one place is one mark."""
+    places = sorted({round(_at(within(one.remaining), left, right)) for one in services})
+    ring = "a4.6 4.6 0 1 0 9.2 0a4.6 4.6 0 1 0-9.2 0z"
+    return f'<path class="fgood" d="{"".join(f"M{x - 4.6:.1f} {y}{ring}" for x in places)}"/>'
 
 
 def _finding(services: Sequence[OnLine]) -> str:
@@ -200,3 +214,17 @@ def hatch(name: str, kind: str) -> str:
         f'<defs><pattern id="{name}" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         f'<path class="{kind}" d="M0 0V6"/></pattern></defs>'
     )
+
+
+def burn_bars(rates: Sequence[float], limit: float) -> str:
+    """Draw burn rates, one bar below the other, against the limit that all of them must pass; what is over is red."""
+    width, mark = 160, 94.0
+    parts = [f'<svg class="burns" width="{width}" height="22" viewBox="0 0 {width} 22" aria-hidden="true">']
+    for number, rate in enumerate(rates[:2]):
+        long = min(max(rate / limit * mark if limit > 0 else 0.0, 2.0), 150.0)
+        kind = "fbad" if rate >= limit else "fplain"
+        parts.append(f'<rect class="{kind}" y="{2 + 11 * number}" width="{long:.1f}" height="5" rx="1.5"/>')
+        if long == 150.0:
+            parts.append(f'<path class="{kind}" d="M151 {2 + 11 * number}l5 2.5-5 2.5z"/>')
+    parts.append(f'<path class="limit" d="M{mark} 0V22"/></svg>')
+    return "".join(parts)

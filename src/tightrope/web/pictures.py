@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tightrope.backtest.labels import Deployment
@@ -15,6 +15,9 @@ from tightrope.policy.decision import Forecast
 from tightrope.policy.states import named
 from tightrope.sli.coverage import Stretch
 from tightrope.specs.model import RemainingIs, RollingWindow, leaves
+
+Told = Callable[[float, int], str]
+"""Writes a share of the budget, with so many digits after the point: as a percentage, or in units."""
 
 _CAUSES = {"deploy": "D", "deployment": "D", "change": "D", "dependency": "U", "upstream": "U", "infrastructure": "I"}
 _NOTABLE = 0.03
@@ -118,8 +121,10 @@ def picture_of(
     points: int,
     *,
     since: int | None = None,
+    until: int | None = None,
     forecast: Forecast | None = None,
     deployments: Sequence[tuple[Deployment, bool]] = (),
+    told: Told | None = None,
 ) -> Picture | None:
     """Gather the picture of one objective; None where nothing was evaluated.
 
@@ -129,15 +134,19 @@ def picture_of(
         name: For ids in the drawing; letters, digits and hyphens.
         points: At most so many points of the budget line.
         since: Show only what came after this instant.
+        until: Show nothing later; None goes on to the last evaluation.
         forecast: Drawn after the end, if there is one.
         deployments: Known deployments, each with whether the policy would have stopped it; those of other services
             are left out.
+        told: Writes how much a fall or a return is, a share of the budget, with so many digits; None takes percent.
     """
     history, plan = assessment.history, assessment.plan
     if history.evaluated is None:
         return None
     start = max(history.evaluated[0] - plan.step_s, since if since is not None else history.evaluated[0] - plan.step_s)
-    end = history.evaluated[1]
+    end = history.evaluated[1] if until is None else min(history.evaluated[1], until)
+    if start >= end:
+        return None
     series = fewer(account.remaining(start, end), points)
     stays = _stays(assessment, start, end)
     incidents = [one for one in assessment.incidents if one.start < end and one.end > start]
@@ -161,7 +170,7 @@ def picture_of(
         calls,
         troubles,
         ships,
-        _notes(series, incidents, silent, rolling=isinstance(plan.window, RollingWindow)),
+        _notes(series, incidents, silent, told or _points, rolling=isinstance(plan.window, RollingWindow)),
         _ahead(assessment, forecast),
         _finding(assessment, series, start, end),
         name,
@@ -206,7 +215,7 @@ def _calls(
 
 
 def _notes(
-    series: Series, incidents: Sequence[Incident], silent: Sequence[Stretch], *, rolling: bool
+    series: Series, incidents: Sequence[Incident], silent: Sequence[Stretch], told: Told, *, rolling: bool
 ) -> tuple[Note, ...]:
     """The largest falls, named by the incident they meet, and the largest returns, named by why budget comes back."""
     times, values, known = (column.tolist() for column in series)
@@ -227,7 +236,7 @@ def _notes(
         change = values[end] - values[begin]
         if abs(change) < _NOTABLE or len(notes) == _MOST_NOTES:
             break
-        size = f"{'+' if change > 0 else ''}{percent_text(change)[:-2]}"
+        size = f"{'+' if change > 0 else ''}{told(change, 1)}"
         met = [one for one in incidents if one.start <= times[end] and one.end >= times[begin]]
         if change > 0:
             label, cause = f"{size} {'aged out' if rolling else 'new period'}", ""
@@ -241,6 +250,11 @@ def _notes(
             label, cause = size, "B"
         notes.append(Note(times[begin], times[end], values[begin], values[end], label, cause))
     return tuple(notes)
+
+
+def _points(share: float, digits: int) -> str:
+    """A share in percentage points, without their sign: the axis beside it has that."""
+    return percent_text(share, digits)[:-2]
 
 
 def _ahead(assessment: Assessment, forecast: Forecast | None) -> tuple[Forecast, float] | None:

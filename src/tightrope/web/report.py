@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
-from shlex import quote
-from typing import TYPE_CHECKING
 
 from tightrope import __version__
 from tightrope.backtest.labels import Deployment
 from tightrope.backtest.score import Score
 from tightrope.base.units import time_text
-from tightrope.budget.series import Ledger, fewer
-from tightrope.budget.words import Standing, fleet_sentence, service_sentence, standing_word
+from tightrope.budget.series import Ledger
+from tightrope.budget.words import fleet_sentence, service_sentence, standing_word
 from tightrope.loop.assess import Assessment
 from tightrope.loop.forecasting import forecast_of
 from tightrope.loop.standing import by_service, standing_of, tightest
-from tightrope.policy.decision import Decision, Verdict
-from tightrope.policy.rendering import decision_lines
-from tightrope.specs.model import ShipHow
-from tightrope.web.charts import burn_down, rows_of
-from tightrope.web.marks import TONES, OnLine, budget_bar, fleet_line, safe, sparkline
-from tightrope.web.pictures import Picture, ledger_of, narrowed, picture_of
-from tightrope.web.sections import MOST_ROWS, Line, Section, anchors, line_of, section_of
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from tightrope.policy.decision import Decision
+from tightrope.web.blocks import block_of, weight
+from tightrope.web.charts import burn_down
+from tightrope.web.fleet import Row, drawn, lead_of, tally, urgency
+from tightrope.web.marks import budget_bar, safe
+from tightrope.web.pages import asset, environment
+from tightrope.web.pictures import ledger_of, picture_of
+from tightrope.web.plots import Plot, plot_of, spark_of
+from tightrope.web.sections import MOST_ROWS, Section, anchors, line_of, section_of
 
 OPEN_SECTIONS = 30
 """At most so many sections stand open, those that need attention first; folded ones have smaller drawings."""
@@ -37,10 +33,7 @@ OPEN_ANYWAY = 8
 
 _POINTS = 360
 _FOLDED_POINTS = 60
-_NARROW_POINTS = 150
-_ORDER = {"x": 0, "!": 1, "?": 2, "ok": 3}
 _RECENT = 1.6
-_LABEL = 11  # columns of the labels in `decision_lines`
 _OPEN_BLOCKS = 6
 
 Refused = Sequence[tuple[Deployment, str]]
@@ -48,45 +41,12 @@ Refused = Sequence[tuple[Deployment, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Chart:
-    """One chart in both drawings, with its table."""
-
-    title: str
-    hint: str
-    wide: str
-    narrow: str
-    rows: list[tuple[str, str, str]]
-    legend: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """One decision as the page sets it: verdict, the rows of the block the command line prints, and every rule."""
-
-    decision: Decision
-    word: str
-    tone: str
-    headline: str
-    rows: list[tuple[str, str]]
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """One objective's section with its charts; folded ones open on demand."""
 
     section: Section
-    charts: list[_Chart]
+    charts: list[Plot]
     folded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row of the fleet's table with its two small drawings."""
-
-    line: Line
-    bar: str
-    spark: str
 
 
 def fleet_report(
@@ -127,7 +87,7 @@ def fleet_report(
             line_of(one, standings[id(one)], names[id(one)], sum(each.watched for each in groups[service]) - 1, newest)
             for service, one in worst.items()
         ),
-        key=_urgency,
+        key=urgency,
     )
     rank = {line.service: number for number, line in enumerate(lines)}
     ordered = sorted(assessments, key=lambda one: (rank[one.slo.service], one is not worst[one.slo.service]))
@@ -151,18 +111,18 @@ def fleet_report(
         account = ledger_of(one)  # one at a time: a fleet's running sums need not fit into memory together
         parts.append(_Part(section, _charts(one, account, section, shipped, folded=folded), folded))
         if one is worst[one.slo.service]:
-            sparks[one.slo.service] = _spark(one, account)
+            sparks[one.slo.service] = spark_of(one, account)
     services = [standings[id(one)] for one in worst.values()]
-    page = _environment().get_template("report.html")
+    page = environment().get_template("report.html")
     return page.render(
         title=title,
         answer=fleet_sentence(services, newest),
-        lead=_lead(services, lines, newest),
-        rows=[_Row(line, budget_bar(line.remaining, line.tone), sparks[line.service]) for line in lines],
+        lead=lead_of(services, lines, newest),
+        rows=[Row(line, budget_bar(line.remaining, line.tone), sparks[line.service]) for line in lines],
         attention=sum(line.letter != "ok" for line in lines),
-        fleet=_fleet(lines),
-        tally=_tally(lines),
-        blocks=[_block(one, specs) for one in sorted(decisions, key=_weight)],
+        fleet=drawn(lines),
+        tally=tally(lines),
+        blocks=[block_of(one, specs) for one in sorted(decisions, key=weight)],
         open_blocks=_OPEN_BLOCKS,
         parts=parts,
         has_scores=any(part.section.scores for part in parts),
@@ -170,8 +130,8 @@ def fleet_report(
         generated=time_text(generated_at),
         version=__version__,
         command=command,
-        css="\n".join(_asset(name) for name in ("tokens.css", "page.css", "charts.css")),
-        script=_asset("page.js"),
+        css="\n".join(asset(name) for name in ("tokens.css", "page.css", "charts.css")),
+        script=asset("page.js"),
     )
 
 
@@ -229,46 +189,9 @@ def svg_report(
     )
 
 
-def _urgency(line: Line) -> tuple[int, float, str]:
-    return _ORDER[line.letter], 2.0 if line.remaining is None else line.remaining, line.service
-
-
-def _lead(services: Sequence[Standing], lines: Sequence[Line], now: int) -> str:
-    """The two most urgent services, in a sentence each, where the answer did not name them already."""
-    if len(services) < 2:
-        return ""
-    of = {one.service: one for one in services}
-    return " ".join(service_sentence(of[line.service], now) for line in lines[:2] if line.letter != "ok")
-
-
-def _fleet(lines: Sequence[Line]) -> tuple[str, str] | None:
-    shown = [
-        OnLine(line.service, line.remaining, line.tone, line.letter != "ok")
-        for line in lines
-        if line.remaining is not None
-    ]
-    return (fleet_line(shown), fleet_line(shown, narrow=True)) if len(shown) > 1 else None
-
-
-def _tally(lines: Sequence[Line]) -> list[tuple[str, str, int]]:
-    """How many services stand under each word, with its tone."""
-    counts = dict.fromkeys(TONES, 0)
-    for line in lines:
-        counts[line.word] += 1
-    return [(word, TONES[word], count) for word, count in counts.items() if count]
-
-
-def _spark(one: Assessment, account: Ledger) -> str:
-    if one.history.evaluated is None:
-        return ""
-    end = one.history.evaluated[1]
-    start = end - (one.statement.window_end - one.statement.window_start)
-    return sparkline(fewer(account.remaining(start, end), 40))
-
-
 def _charts(
     one: Assessment, account: Ledger, section: Section, deployments: Sequence[tuple[Deployment, bool]], *, folded: bool
-) -> list[_Chart]:
+) -> list[Plot]:
     """The last window with what is forecast, and the whole history where that is longer."""
     if one.history.evaluated is None:
         return []
@@ -293,43 +216,8 @@ def _charts(
             deployments=deployments,
         )
         if picture is not None:
-            small = burn_down(narrowed(picture, _NARROW_POINTS), narrow=True)
-            rows = rows_of(picture, 12 if folded else 40)
-            found.append(_Chart(title, hint, burn_down(picture), small, rows, _legend(picture)))
+            found.append(plot_of(picture, title, hint, rows=12 if folded else 40))
     return found
-
-
-def _legend(picture: Picture) -> frozenset[str]:
-    """Which marks stand in the picture."""
-    marks = {stay.kind for stay in picture.stays}
-    marks |= {
-        "needless" if call.use == "needless" else "found" if call.use else call.severity for call in picture.calls
-    }
-    marks |= {"missed" if one.missed else "incident" for one in picture.troubles}
-    marks |= {"stopped" if one.stopped else "deploy" for one in picture.ships}
-    marks |= {"silent"} if picture.silent else set()
-    marks |= {"forecast"} if picture.ahead is not None else set()
-    return frozenset(marks)
-
-
-def _block(decision: Decision, specs: str) -> _Block:
-    word = "Exempt" if decision.exempt else decision.verdict.value.title()
-    lines = decision_lines(decision, width=10_000)
-    rows = [(line[:_LABEL].strip(), line[_LABEL:]) for line in lines[1:]]
-    rows = [(label, text) for label, text in rows if label != "more"]
-    request = decision.request
-    command = (
-        f"tightrope gate {quote(request.service)} -f {specs} --kind {request.kind.value}"
-        f"{f' --change {quote(request.change)}' if request.change else ''} --at {time_text(request.asked_at)}"
-    )
-    tones = {"Go": "good", "Stop": "bad", "Wait": "acc", "Exempt": "acc"}
-    return _Block(decision, word, tones[word], lines[0][8:], rows, command)
-
-
-def _weight(decision: Decision) -> tuple[int, bool]:
-    """Stops first, then what waits, then exceptions, then goes, the guarded ones before the others."""
-    rank = {Verdict.STOP: 0, Verdict.WAIT: 1, Verdict.GO: 2 + (not decision.exempt)}[decision.verdict]
-    return rank, decision.ship is ShipHow.STANDARD
 
 
 def _shipped(deployments: Sequence[Deployment], stopped: Refused | None) -> list[tuple[Deployment, bool]]:
@@ -341,31 +229,13 @@ def _shipped(deployments: Sequence[Deployment], stopped: Refused | None) -> list
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("tightrope.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-@lru_cache(maxsize=8)
-def _asset(name: str) -> str:
-    return files("tightrope.web").joinpath("assets", name).read_text(encoding="utf-8").strip()
-
-
-@lru_cache(maxsize=1)
 def _flat_style() -> str:
     """The charts' style with the colours of both themes written out."""
-    tokens = _asset("tokens.css")
+    tokens = asset("tokens.css")
     themes = tokens.split(':root[data-theme="dark"]', 1)
     light, dark = (_variables(part.split("}", 1)[0]) for part in themes)
     rules = (
-        _asset("charts.css")
+        asset("charts.css")
         + "\n.paper{fill:var(--panel);stroke:var(--line)}"
         + "\n.headline{fill:var(--text);font-size:20px;font-weight:640}"
     )

@@ -50,7 +50,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """One alert condition: its rule and present burn in words, how it stands (word, tone), and how often it was out."""
+    """One alert condition: its rule and present burn in words, how it stands (word, tone), and how often it was out.
+
+    *rates* are the burn rates over its lookbacks and *limit* is what they are held against, for a drawing; no rates
+    where there is nothing to draw.
+    """
 
     name: str
     severity: str
@@ -60,12 +64,15 @@ class AlertRow:
     tone: str
     fired: int
     out: str
+    rates: tuple[tuple[str, float], ...] = ()
+    limit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRow:
-    """One time an alert was out."""
+    """One time an alert was out, beginning *at*."""
 
+    at: int
     when: str
     lasted: str
     severity: str
@@ -77,6 +84,7 @@ class EpisodeRow:
 class MoveRow:
     """One move of the policy, with the flow words of both states and the reason."""
 
+    at: int
     when: str
     before: str
     after: str
@@ -199,11 +207,11 @@ def section_of(
         watched=one.watched,
         figures=_figures(one, standing, TONES[word]),
         window_words=_window_words(one),
-        alerts=tuple(_alert_rows(one, standing)) if one.watched else (),
+        alerts=tuple(alert_rows(one, standing.stale)) if one.watched else (),
         episodes=tuple(_episode_row(each, one.incidents, now) for each in episodes[:most_rows]),
         episodes_more=max(0, len(episodes) - most_rows),
         moves=tuple(
-            MoveRow(moment_text(each.at, now), each.before, each.after, _kind(one, each.after), each.reason)
+            MoveRow(each.at, moment_text(each.at, now), each.before, each.after, _kind(one, each.after), each.reason)
             for each in moves[:most_rows]
         ),
         moves_more=max(0, len(moves) - most_rows),
@@ -371,29 +379,42 @@ def _kind(one: Assessment, name: str) -> str:
     return flow_word(state.flow, state.ship)[0].lower()
 
 
-def _alert_rows(one: Assessment, standing: Standing) -> Iterable[AlertRow]:
+def alert_rows(one: Assessment, stale: bool) -> Iterable[AlertRow]:
+    """Set a row for each of an objective's alert conditions; what is *stale* neither fires nor resolves."""
     memories = one.history.memory.alerts
     for number, condition in enumerate(one.plan.conditions):
         memory = memories[number] if number < len(memories) else AlertMemory()
-        rates = [
-            burn_rate(one.units, one.plan.target, one.statement.at, lookback, weight=one.plan.weight)
-            for lookback in condition.lookbacks_s
-        ]
-        word, tone = _alert_word(condition, memory, rates, standing)
+        rates = _rates(one, condition)
+        word, tone = _alert_word(condition, memory, rates, stale)
         out = [each for each in one.history.episodes if each.condition == condition.name]
         lasted = sum((one.statement.at if each.end is None else each.end) - each.start for each in out)
         yield AlertRow(
             name=condition.name,
             severity=condition.severity,
             rule=_rule(condition),
-            burn="–"
-            if standing.stale
-            else " and ".join(burn_text(None if each.no_traffic else each.rate) for each in rates),
+            burn="–" if stale else " and ".join(burn_text(None if each.no_traffic else each.rate) for each in rates),
             word=word,
             tone=tone,
             fired=len(out),
             out=span_text(lasted) if out else "–",
+            rates=()
+            if stale or condition.kind is ConditionKind.CONSUMED
+            else tuple(
+                (duration_text(each.lookback_s), 0.0 if each.no_traffic else float(each.rate)) for each in rates
+            ),
+            limit=float(condition.threshold),
         )
+
+
+def _rates(one: Assessment, condition: Condition) -> list[Burn]:
+    """The burn over each lookback of a condition: as the statement has it, else from the record."""
+    known = {burn.lookback_s: burn for burn in one.statement.burns}
+    return [
+        known[lookback]
+        if lookback in known
+        else burn_rate(one.units, one.plan.target, one.statement.at, lookback, weight=one.plan.weight)
+        for lookback in condition.lookbacks_s
+    ]
 
 
 def _rule(condition: Condition) -> str:
@@ -404,11 +425,9 @@ def _rule(condition: Condition) -> str:
     return f"{float(condition.threshold):.4g}× over {lookbacks}{sure}"
 
 
-def _alert_word(
-    condition: Condition, memory: AlertMemory, rates: Sequence[Burn], standing: Standing
-) -> tuple[str, str]:
+def _alert_word(condition: Condition, memory: AlertMemory, rates: Sequence[Burn], stale: bool) -> tuple[str, str]:
     """Firing, rising (the short lookback is over), recovering (only the long one is), quiet; held while stale."""
-    if standing.stale:
+    if stale:
         return ("Firing, held", "bad") if memory.firing else ("Held", "none")
     if memory.firing:
         return "Firing", "bad"
@@ -425,7 +444,7 @@ def _episode_row(one: Episode, incidents: Sequence[Incident], now: int) -> Episo
     met = any(each.start <= end and each.end >= one.start for each in incidents)
     use = "" if not incidents else "Found an incident" if met else "Needless"
     lasted = f"{span_text(end - one.start)}{', still out' if one.end is None else ''}"
-    return EpisodeRow(moment_text(one.start, now), lasted, one.severity, one.condition, use)
+    return EpisodeRow(one.start, moment_text(one.start, now), lasted, one.severity, one.condition, use)
 
 
 def _stays(one: Assessment) -> tuple[tuple[str, str, str], ...]:

@@ -1,0 +1,1 @@
+"""Who may do what: roles, tokens, sessions of the browser, teams, and logging in by OpenID Connect."""

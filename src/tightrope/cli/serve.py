@@ -1,0 +1,110 @@
+"""``serve``: the server that watches, remembers, alerts and shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tightrope.cli.options import spec_paths
+from tightrope.cli.output import say, warn
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@click.command()
+@click.option("-f", "--specs", "files", multiple=True, metavar="PATH", help="Specs to follow: files or directories.")
+@click.option(
+    "--data",
+    default="tightrope-data",
+    show_default=True,
+    metavar="DIR",
+    help="The store: a directory, or postgresql://user@host/database.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="The port; 0: any.")
+@click.option("--base-url", default="", metavar="URL", help="How people reach it, for links in messages.")
+@click.option(
+    "--auth/--no-auth",
+    "auth",
+    default=None,
+    help="Whether every request needs a token or a session. Default: only when listening beyond loopback.",
+)
+@click.option("--replay", is_flag=True, help="Move recorded telemetry in time, so that it ends about now.")
+@click.option("--incidents", metavar="CSV", help="Known incidents: start, end, service, severity, cause, id.")
+def serve(
+    files: tuple[str, ...],
+    data: str,
+    host: str,
+    port: int,
+    base_url: str,
+    auth: bool | None,
+    replay: bool,
+    incidents: str | None,
+) -> None:
+    """Watch, remember, alert and show: API, web page and loop in one process."""
+    from tightrope.app import serving
+    from tightrope.backtest.labels import read_incidents
+    from tightrope.base.errors import UsageError
+    from tightrope.loop.server import ServeSettings
+
+    required = host not in LOOPBACK if auth is None else auth
+    if not required and host not in LOOPBACK:
+        raise UsageError(
+            f"without authentication nobody but this machine may ask, and {host} is more than that",
+            remedy="leave out --no-auth, or listen on 127.0.0.1",
+        )
+    known = read_incidents(incidents) if incidents else ()
+    listener = _listener(host, port)
+    port = listener.getsockname()[1]
+    address = base_url.rstrip("/") or f"http://{'localhost' if host in LOOPBACK else host}:{port}"
+    settings = ServeSettings(host, port, address, required, replay, data, spec_paths(files))
+    with serving(settings, data, incidents=known) as server:
+        places = "1 place" if len(settings.spec_paths) == 1 else f"{len(settings.spec_paths)} places"
+        say(f"Tightrope follows the specs in {places}, and keeps its store in {data}")
+        say(f"open {address}")
+        if required:
+            issued = server.access.first_admin(server.now())
+            if issued is not None:
+                warn(f"first token, for an admin, good for 24 h: {issued.text}")
+        _run(server, listener)
+
+
+def _listener(host: str, port: int) -> Any:
+    import socket
+
+    from tightrope.base.errors import UsageError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} cannot be listened on: {error.strerror}",
+            remedy="choose another --port, or end the program that listens there",
+        ) from None
+    return listener
+
+
+def _run(server: Any, listener: Any) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        front(server),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def front(server: Any) -> Any:
+    """All that the server answers: pages and the API, as one ASGI application."""
+    from starlette.applications import Starlette
+
+    from tightrope.web.routes import web_routes
+
+    return Starlette(routes=web_routes(server))

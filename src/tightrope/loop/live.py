@@ -1,0 +1,1112 @@
+"""The live loop: slices in, every objective evaluated, what changed on the disk before anybody is told.
+
+One thread turns it. A turn first stores the slices that came in; then it evaluates every objective whose record has
+grown, and stores in one transaction what changed: memories, alerts, messages, and the events of the journal. A process
+that is killed in between finds the slices, remembers what was evaluated, and goes on: nothing that was acknowledged is
+lost, and nothing is told twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from queue import Empty, Full, Queue
+from threading import Condition, Event, RLock, Thread
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tightrope.base.canonical import canonical
+from tightrope.base.errors import BusyError, NotFoundError, SpecError, StoreError, TightropeError, UsageError
+from tightrope.base.units import DAY_S, time_text
+from tightrope.engine.live import LiveEvaluator
+from tightrope.engine.plan import Incident
+from tightrope.engine.replay import History
+from tightrope.engine.scan import Peak
+from tightrope.engine.step import Memory, Outcome, advance
+from tightrope.engine.ticks import Change, Member, Tick
+from tightrope.loop.assess import (
+    Asker,
+    Assessment,
+    asks,
+    assess,
+    out_of_scope_of,
+    padded,
+    units_of,
+)
+from tightrope.loop.board import KEPT_ROWS, Board, News
+from tightrope.loop.exclusions import stretches_of
+from tightrope.loop.feeds import Fed, Feed, Hear, Pump, Turns, Wanted
+from tightrope.loop.snapshot import Backfill, Snapshot, Turned
+from tightrope.loop.store import Asked, LiveStore, Remembered
+from tightrope.loop.tracks import Track, tracks_of
+from tightrope.policy.states import strictest
+from tightrope.sli.coverage import Stretch, fill_gaps
+from tightrope.sli.methods import combine
+from tightrope.sli.slices import MILLIONTH, Slices
+from tightrope.specs.model import Gaps, Objective, RatioMetric, Slo, Specs
+from tightrope.state.database import Database
+from tightrope.state.journal import Event as Happening
+from tightrope.state.journal import Journal
+from tightrope.telemetry.counting import Counting, Touched
+from tightrope.telemetry.plan import Request
+from tightrope.telemetry.reading import Reading
+from tightrope.telemetry.received import RECEIVED
+from tightrope.telemetry.received import track as received_track
+from tightrope.telemetry.samples import Delivery
+from tightrope.telemetry.store import SeriesKey, SliceStore
+
+SOURCE = "/tightrope/loop"
+GRACE_SLICES = 2
+GRACE_S = 60
+"""How long a slice is waited for after its end, in slices and seconds, before it counts as a gap."""
+
+SAVED_EVERY_S = DAY_S
+"""A memory that does not change is stored again after that long, so that a restart need not look back further."""
+
+MOST_WAITING = 4_000_000
+"""Received samples that may wait to be counted; more are refused until some are."""
+
+COVERED_EVERY_S = 60
+"""How often what was counted of received samples is stored, so that they need not be counted again."""
+
+Exam = tuple[Specs | None, tuple[SpecError, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """What one turn found out, to be stored and told."""
+
+    at: int
+    changed: dict[str, Track] = field(default_factory=dict)
+    outcomes: list[tuple[Track, Memory, Outcome]] = field(default_factory=list)
+    events: list[Happening] = field(default_factory=list)
+    services: set[str] = field(default_factory=set)
+
+
+class Told:
+    """Whoever turns what happened into alerts and messages; nobody by default."""
+
+    def __call__(
+        self, connection: Any, turn: Sequence[tuple[Track, Memory, Outcome]], specs: Specs, now: int
+    ) -> list[Happening]:
+        """Write what is to be told in the caller's transaction, and hand back events for the journal."""
+        return []
+
+
+class Live:
+    """The running loop. Any thread may ask where things stand; one thread, started by `start`, turns it.
+
+    Args:
+        database: The store.
+        slices: Its slices.
+        memories: What is remembered between turns.
+        journal: Its journal.
+        examine: Reads the specs as they are now, with all findings.
+        look: Tells what the specs look like: a value that changes when they do.
+        feeds: Makes the feeds of the objectives that are read from sources.
+        receivers: Read what is sent to us, by type.
+        now: Tells the time, UTC epoch seconds.
+        incidents: Known incidents.
+        told: Turns outcomes into alerts and messages within the transaction of a turn.
+        every_s: Seconds from turn to turn.
+        pump: Turns a feed; a thread of its own each, by default.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        slices: SliceStore,
+        memories: LiveStore,
+        journal: Journal,
+        *,
+        examine: Callable[[], Exam],
+        look: Callable[[], object],
+        feeds: Callable[[Sequence[Wanted], Live], Sequence[Feed]],
+        receivers: Mapping[str, Any],
+        now: Callable[[], int],
+        incidents: Sequence[Incident] = (),
+        told: Callable[..., list[Happening]] | None = None,
+        every_s: float = 1.0,
+        pump: Callable[[Feed, Callable[[], int], Hear], Turns] = Pump,
+    ) -> None:
+        self._database = database
+        self._slices = slices
+        self._memories = memories
+        self._journal = journal
+        self._examine = examine
+        self._look = look
+        self._feeds = feeds
+        self._receivers = receivers
+        self._now = now
+        self._recorded_incidents = tuple(incidents)
+        self._incidents = tuple(incidents)
+        self._told = told if told is not None else Told()
+        self._every_s = every_s
+        self._pump = pump
+        self._lock = RLock()
+        self._wake = Condition()
+        self._asked = False
+        self._stop = Event()
+        self._thread: Thread | None = None
+        self._specs: Specs | None = None
+        self._since = 0
+        self._seen: object = None
+        self._problems: tuple[SpecError, ...] = ()
+        self._tracks: dict[str, Track] = {}
+        self._by_series: dict[int, Track] = {}
+        self._boards: dict[int, Board] = {}
+        self._evaluator = LiveEvaluator(self._rows)
+        self._seats: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
+        self._pumps: list[Turns] = []
+        self._fed: Queue[tuple[Feed, list[Fed], TightropeError | None]] = Queue(maxsize=256)
+        self._counting: dict[str, tuple[Counting, list[Track]]] = {}
+        self._received_steps: dict[str, int] = {}
+        self._arrived: deque[tuple[int, str, Delivery]] = deque()
+        self._waiting = 0
+        self._taken = 0  # the highest inbox sequence that was counted
+        self._covered_at = 0
+        self._outside: dict[str, tuple[Stretch, ...]] = {}
+        self._outside_to = 0
+        self._number = 0
+        self._drawn: dict[str, tuple[int, Assessment]] = {}
+        self._listeners: list[Queue[Turned]] = []
+        self._broken = True
+        self._failure = ""
+        self._turn_s = 0.0
+        self._turns = 0
+        self._snapshot = Snapshot(0, 0, 0, Specs(), 0, {})
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Turn the loop in a thread of its own until `stop`."""
+        self._thread = Thread(target=self._run, name="turner", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the turn under way."""
+        self._stop.set()
+        with self._wake:
+            self._wake.notify_all()
+        for pump in self._pumps:
+            pump.stop()
+        if self._thread is not None:
+            self._thread.join(30)
+
+    def nudge(self) -> None:
+        """Let the next turn begin at once."""
+        with self._wake:
+            self._asked = True
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.turn()
+                self._failure = ""
+            except TightropeError as error:
+                self._failure = error.message
+                self._broken = True
+            with self._wake:
+                if not self._asked and not self._stop.is_set():
+                    self._wake.wait(self._every_s)
+                self._asked = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where everything stands."""
+        return self._snapshot
+
+    @property
+    def failure(self) -> str:
+        """Why the last turn could not be completed; empty: it was."""
+        return self._failure
+
+    @contextmanager
+    def listen(self) -> Iterator[Queue[Turned]]:
+        """Hear of every turn that changed something; a listener that does not keep up misses some."""
+        ear: Queue[Turned] = Queue(maxsize=64)
+        self._listeners.append(ear)
+        try:
+            yield ear
+        finally:
+            self._listeners.remove(ear)
+
+    # --- a turn ----------------------------------------------------------------------------------------------------
+
+    def turn(self) -> Snapshot:
+        """Take in what came, evaluate, store, and tell.
+
+        Raises:
+            StoreError: What was found out could not be stored; the next turn begins anew from what is.
+        """
+        with self._lock:
+            now = self._now()
+            adopted = self._follow_specs(now)
+            if self._specs is None:
+                return self._publish(now, set(), 0, adopted)
+            self._take_in(now)
+            turn = _Turn(now)
+            self._admit_late(turn)
+            self._evaluate(turn)
+            self._store_turn(turn)
+            self._evaluator.prepare()
+            return self._publish(now, turn.services, len(turn.events), adopted)
+
+    def _publish(self, now: int, services: set[str], events: int, adopted: bool) -> Snapshot:
+        self._turns += 1
+        ends = [track.evaluated_to for track in self._tracks.values() if track.evaluated_to is not None]
+        at = min(ends, default=0)
+        if not (services or events or adopted or at != self._snapshot.at or self._problems != self._snapshot.problems):
+            return self._snapshot
+        self._number += 1
+        lag = {
+            key: None if one.evaluated_to is None else max(0, now - one.evaluated_to)
+            for key, one in self._tracks.items()
+        }
+        self._snapshot = Snapshot(
+            self._number,
+            at,
+            now,
+            self._specs or Specs(),
+            self._since,
+            _Drawn(self, tuple(self._tracks)),
+            self._problems,
+            lag,
+        )
+        turned = Turned(self._number, now, tuple(sorted(services)), events)
+        for ear in list(self._listeners):
+            try:
+                ear.put_nowait(turned)
+            except Full:  # somebody who does not listen any more holds up nobody
+                continue
+        return self._snapshot
+
+    # --- specs -----------------------------------------------------------------------------------------------------
+
+    def _follow_specs(self, now: int) -> bool:
+        """Adopt the specs if they changed and are good; a broken edit is told, and the last good set stays."""
+        seen = self._look()
+        if seen == self._seen and not self._broken:
+            return False
+        specs, findings = self._examine()
+        self._seen = seen
+        if specs is None:
+            self._problems = findings
+            if self._specs is None or not self._broken:
+                return True
+            specs = self._specs
+        else:
+            self._problems = ()
+        changed = self._specs is None or specs.digest != self._specs.digest
+        if changed or self._broken:
+            self._adopt(specs, now, announce=changed)
+        return True
+
+    def _adopt(self, specs: Specs, now: int, *, announce: bool) -> None:
+        """Follow *specs*: keep what they leave as it is, begin anew what they change."""
+        before = {} if self._broken else self._tracks
+        fresh = self._specs is None or self._broken
+        remembered, asked = self._memories.tracks(), self._memories.feeds()
+        for pump in self._pumps:
+            pump.stop()
+        if self._counting and not self._broken:
+            self._cover(now)
+        if fresh:
+            self._evaluator = LiveEvaluator(self._rows)
+            self._boards.clear()
+            self._seats.clear()
+        self._specs, self._since = specs, now
+        self._outside_to = 0
+        found = {track.key: track for track in tracks_of(specs, self._incidents)}
+        for key, track in found.items():
+            known = before.get(key)
+            if known is not None and known.indicator == track.indicator:
+                track.series, track.step_s, track.scale = known.series, known.step_s, known.scale
+                track.asked_from, track.asked_to, track.fed_to = known.asked_from, known.asked_to, known.fed_to
+                track.caught_up, track.quality, track.complete_to = known.caught_up, known.quality, known.complete_to
+                if known.definition == track.definition:
+                    track.plan, track.memory, track.reason = known.plan, known.memory, known.reason
+                    track.evaluated_to, track.saved_to, track.carry = known.evaluated_to, known.saved_to, known.carry
+                    track.late = known.late
+                    track.incidents = known.incidents
+        gone = [key for key in before if key not in found or found[key].evaluated_to is None]
+        self._evaluator.dismiss([key for key in gone if key in self._evaluator])
+        self._seats.clear()
+        self._tracks = found
+        for track in found.values():
+            track.members = tuple(found[one.key] for one in track.members)
+        self._find_records(asked, remembered)
+        self._by_series = {one.series: one for one in found.values() if one.series is not None}
+        self._drawn = {}
+        self._listen_for(found.values(), now, fresh=fresh)
+        wanted = [
+            Wanted(
+                one.key,
+                one.slo,
+                one.objective,
+                self._begin(one, now),
+                one.step_s,
+                one.asked_to if one.series is not None else None,
+            )
+            for one in found.values()
+            if not one.whole and one.kind not in RECEIVED
+        ]
+        while True:  # what feeds of former specs brought is no longer asked for
+            try:
+                self._fed.get_nowait()
+            except Empty:
+                break
+        self._pumps = [self._pump(feed, self._now, self._hear) for feed in self._feeds(wanted, self)]
+        self._broken = False
+        if announce:
+            data = {"digest": specs.digest, "files": list(specs.files), "slos": len(specs.slos)}
+            event = Happening(
+                f"specs.{now}.{specs.digest[:16]}", SOURCE, "dev.tightrope.specs.followed.v1", "specs", now, data
+            )
+            with self._database.writing() as connection:
+                self._journal.append_in(connection, [event])
+
+    def _begin(self, track: Track, now: int) -> int:
+        from tightrope.loop.assess import reach_s
+
+        if self._specs is None:
+            raise AssertionError("specs are followed before their telemetry is wanted")
+        return now - reach_s(self._specs, track.slo)
+
+    def _find_records(self, asked: Mapping[int, Asked], remembered: Mapping[str, Remembered]) -> None:
+        """Find the stored records of tracks that are new to this process, and what is remembered of them."""
+        new = [one for one in self._tracks.values() if not one.whole and one.series is None]
+        stored = self._slices.known([(one.key, one.indicator) for one in new])
+        ids = {}
+        for one, record in zip(new, stored, strict=True):
+            if record is None:
+                continue
+            one.series, one.step_s, one.scale = record
+            ids[one.key] = record[0]
+            feed = asked.get(one.series)
+            if feed is not None:
+                one.asked_from, one.asked_to = feed.asked_from, feed.asked_to
+        spans = self._slices.spans(list(ids.values()))
+        for key, span in zip(ids, spans, strict=True):
+            self._tracks[key].fed_to = None if span is None else span[1]
+        for one in self._tracks.values():
+            known = remembered.get(one.key)
+            if one.evaluated_to is None and known is not None and known.definition == one.definition:
+                one.memory, one.reason = known.memory, known.reason
+                one.saved_to = known.evaluated_to
+                one.caught_up = True  # it was evaluated before, so its history was here
+
+    # --- what comes in ---------------------------------------------------------------------------------------------
+
+    def _hear(self, feed: Feed, found: list[Fed], error: TightropeError | None) -> None:
+        self._fed.put((feed, found, error))
+        if found:
+            self.nudge()
+
+    def _take_in(self, now: int) -> None:
+        """Store what feeds and receivers brought, and note whose history has changed."""
+        news = News()
+        feeds: list[Asked] = []
+        for _ in range(self._fed.qsize()):
+            try:
+                feed, found, error = self._fed.get_nowait()
+            except Empty:
+                break
+            for one in feed.wanted:
+                if one.track in self._tracks:
+                    self._tracks[one.track].error = "" if error is None else error.message
+            for fed in found:
+                track = self._tracks.get(fed.track)
+                if track is not None:
+                    self._take_fed(track, fed, news)
+                    if track.series is not None and track.asked_from is not None and track.asked_to is not None:
+                        feeds.append(Asked(track.series, track.asked_from, track.asked_to))
+        self._take_received(news)
+        batch = news.batch()
+        covered = self._counting and now - self._covered_at >= COVERED_EVERY_S
+        if batch is None and not feeds and not covered:
+            return
+        try:
+            with self._database.writing() as connection:
+                if batch is not None:
+                    self._slices.write_in(connection, batch)
+                self._memories.asked_in(connection, {one.series: one for one in feeds}.values())
+                if covered:
+                    self._cover_in(connection, now)
+        except StoreError:
+            self._broken = True
+            raise
+
+    def _take_fed(self, track: Track, fed: Fed, news: News) -> None:
+        slices = fed.slices
+        track.quality = fed.quality if fed.quality.rows or not track.quality.rows else track.quality
+        if not self._belongs(track, slices.step_s, slices.scale, len(slices)):
+            return
+        track.asked_from = fed.asked[0] if track.asked_from is None else min(track.asked_from, fed.asked[0])
+        track.asked_to = fed.asked[1] if track.asked_to is None else max(track.asked_to, fed.asked[1])
+        track.caught_up = track.caught_up or fed.caught_up
+        if track.series is None or not len(slices):
+            return
+        (old,) = self._slices.read([track.series], slices.start, slices.end)
+        same = np.zeros(len(slices), np.bool_)
+        if len(old):
+            first = max(old.start, slices.start)
+            last = min(old.end, slices.end)
+            mine, theirs = slices.between(first, last), old.between(first, last)
+            at = (first - slices.start) // slices.step_s
+            same[at : at + len(mine)] = (
+                (mine.bad == theirs.bad) & (mine.total == theirs.total) & (mine.covered == theirs.covered)
+            )
+            outside = np.ones(len(slices), np.bool_)
+            outside[at : at + len(mine)] = False
+        else:
+            outside = np.ones(len(slices), np.bool_)
+        rows = np.flatnonzero(~same & (slices.covered | ~outside))
+        if not len(rows):
+            return
+        slots = slices.start // slices.step_s + rows
+        series = np.full(len(rows), track.series, np.int32)
+        self._note(track, slots, slices.bad[rows], slices.total[rows], slices.covered[rows])
+        news.add(series, slots, slices.bad[rows], slices.total[rows], slices.covered[rows])
+
+    def _belongs(self, track: Track, step_s: int, scale: int, count: int) -> bool:
+        """Find or make the record that slices of this resolution belong to."""
+        if track.series is None and (count or track.kind not in RECEIVED):
+            track.step_s, track.scale = step_s, scale
+            (track.series,) = self._slices.admit([SeriesKey(track.key, track.indicator, step_s, scale)])
+            self._by_series[track.series] = track
+        if count and track.step_s != step_s:
+            track.error = (
+                f"the resolution was {track.step_s} s, and is {step_s} s now: annotate tightrope.dev/resolution"
+            )
+            return False
+        return True
+
+    def _note(
+        self,
+        track: Track,
+        slots: npt.NDArray[np.int64],
+        bad: npt.NDArray[np.int64],
+        total: npt.NDArray[np.int64],
+        covered: npt.NDArray[np.bool_],
+    ) -> None:
+        """Keep new rows at hand; rows of slices that were evaluated already make the track late."""
+        if track.step_s is None:
+            raise AssertionError("a record has a resolution before it has rows")
+        board = self._boards.setdefault(track.step_s, Board(track.step_s))
+        place = board.seat(track)
+        newest = int(slots[-1]) + 1
+        if covered.any():
+            end = (int(slots[np.flatnonzero(covered)[-1]]) + 1) * track.step_s
+            track.fed_to = end if track.fed_to is None else max(track.fed_to, end)
+        done = track.evaluated_to
+        if done is not None and int(slots[0]) * track.step_s < done:
+            track.late = True
+        kept = newest - KEPT_ROWS if done is None else min(newest - KEPT_ROWS, done // track.step_s)
+        for index in range(int(np.searchsorted(slots, kept)), len(slots)):
+            row = board.row(int(slots[index]))
+            row.bad[place], row.total[place], row.covered[place] = bad[index], total[index], covered[index]
+
+    # --- what is received ------------------------------------------------------------------------------------------
+
+    def receive(self, kind: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Take what was sent: when this returns it is on the disk, and will be counted.
+
+        Returns:
+            The number of samples.
+
+        Raises:
+            UsageError: It cannot be read. TooLargeError: There is too much of it.
+            BusyError: So much is waiting that nothing more is taken for now.
+            StoreError: It cannot be stored; nothing was taken.
+        """
+        receiver = self._receivers.get(kind)
+        if receiver is None:
+            raise UsageError(f"nothing of the type {kind!r} is received")
+        if self._waiting > MOST_WAITING:
+            raise BusyError(f"{self._waiting:,} samples are waiting to be counted", retry_after_s=5)
+        checked = receiver.check(body, headers, self._now())
+        sequence = self._slices.receive(kind, checked.kept, self._now())
+        self._arrived.append((sequence, kind, checked.delivery))
+        self._waiting += checked.count
+        self.nudge()
+        return int(checked.count)
+
+    def _listen_for(self, tracks: Any, now: int, *, fresh: bool) -> None:
+        """Count what is received for the objectives that want it, from where counting stopped."""
+        wanted: dict[str, list[Track]] = {}
+        for track in tracks:
+            if track.kind in RECEIVED and not track.whole:
+                track.caught_up = True
+                wanted.setdefault(track.kind, []).append(track)
+        self._counting = {}
+        for kind, group in wanted.items():
+            requests = [(number, Request(one.slo, one.objective)) for number, one in enumerate(group)]
+            counting = Counting(kind, requests)
+            for number, request in requests:
+                self._received_steps[group[number].key] = received_track(kind, number, request).step_s
+            blob = self._slices.load_state(f"counting.{kind}")
+            if blob is not None:
+                counting.restore(blob)
+            self._counting[kind] = (counting, group)
+        if not fresh:
+            return
+        covered = self._slices.load_state("covered")
+        self._taken = int(covered or b"0")
+        self._arrived.clear()
+        self._waiting = 0
+        while rows := self._slices.waiting(self._taken, 500):
+            for row in rows:
+                known = self._counting.get(row.kind)
+                if known is not None:
+                    known[0].take(self._receivers[row.kind].read(row.body))
+                self._taken = row.sequence
+        self._covered_at = now
+
+    def _take_received(self, news: News) -> None:
+        batches: dict[str, list[Delivery]] = {}
+        taken = []
+        while self._arrived:
+            taken.append(self._arrived.popleft())
+        for sequence, kind, delivery in sorted(taken, key=lambda one: one[0]):
+            batches.setdefault(kind, []).append(delivery)
+            self._taken = max(self._taken, sequence)
+            self._waiting -= len(delivery)
+        for kind, (counting, group) in self._counting.items():
+            if kind in batches:
+                counting.take(*batches[kind])
+            touched = counting.drain()
+            for number, until in counting.complete().items():
+                group[number].complete_to = until
+            if len(touched):
+                self._take_touched(group, touched, news)
+
+    def _take_touched(self, group: Sequence[Track], touched: Touched, news: News) -> None:
+        """Note the slices that received samples changed, track by track where records are new, else all at once."""
+        order = np.lexsort((touched.slots, touched.tracks))
+        tracks, slots = touched.tracks[order], touched.slots[order]
+        bad, total, covered = touched.bad[order], touched.total[order], touched.covered[order]
+        last = np.ones(len(order), np.bool_)  # of rows of one slice the later one counts
+        last[:-1] = (tracks[1:] != tracks[:-1]) | (slots[1:] != slots[:-1])
+        tracks, slots, bad, total, covered = tracks[last], slots[last], bad[last], total[last], covered[last]
+        starts = np.flatnonzero(np.append(True, tracks[1:] != tracks[:-1]))
+        series = np.zeros(len(tracks), np.int32)
+        kept = np.ones(len(tracks), np.bool_)
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(tracks)], strict=True):
+            number = int(tracks[start])
+            track = group[number]
+            step_s, scale = self._received_steps[track.key], _scale_of(track)
+            if not self._belongs(track, step_s, scale, end - start) or track.series is None:
+                kept[start:end] = False
+                continue
+            series[start:end] = track.series
+            self._note(track, slots[start:end], bad[start:end], total[start:end], covered[start:end])
+        if kept.any():
+            news.add(series[kept], slots[kept], bad[kept], total[kept], covered[kept])
+
+    def _cover(self, now: int) -> None:
+        with self._database.writing() as connection:
+            self._cover_in(connection, now)
+
+    def _cover_in(self, connection: Any, now: int) -> None:
+        """Store what was counted so far, and let go of the deliveries it was counted from."""
+        for kind, (counting, _) in self._counting.items():
+            counting.forget(now)
+            self._slices.save_state_in(connection, f"counting.{kind}", counting.snapshot())
+        self._slices.save_state_in(connection, "covered", str(self._taken).encode())
+        self._slices.drop_received(connection, self._taken)
+        self._covered_at = now
+
+    # --- evaluation ------------------------------------------------------------------------------------------------
+
+    def _watermark(self, track: Track, now: int) -> int | None:
+        """Up to where a track may be evaluated: as far as its telemetry is whole, and not much behind the present."""
+        if track.whole:
+            marks = [self._watermark(member, now) for member in track.members]
+            known = [one for one in marks if one is not None]
+            return min(known) if len(known) == len(marks) and known else None
+        if not track.caught_up or track.step_s is None or track.series is None or track.fed_to is None:
+            return None
+        grace = max(GRACE_SLICES * track.step_s, GRACE_S)
+        ends = [(now - grace) // track.step_s * track.step_s]
+        if track.kind in RECEIVED:
+            whole = track.complete_to
+            ends.append(whole if whole is not None else min(track.fed_to, now))
+        elif track.asked_to is not None:
+            ends.append(min(track.asked_to, now))
+        mark = max(ends)
+        return mark // track.step_s * track.step_s
+
+    def _admit_late(self, turn: _Turn) -> None:
+        """Replay the history of tracks that are new to this process, and of those whose past has changed."""
+        for track in self._tracks.values():
+            if track.evaluated_to is not None and not track.late:
+                continue
+            mark = self._watermark(track, turn.at)
+            if mark is None:
+                continue
+            again = track.evaluated_to is not None
+            if again:
+                self._evaluator.dismiss([track.key])
+                mark = max(mark, track.evaluated_to or 0)
+            self._admit(track, mark, turn, again=again)
+        for track in self._tracks.values():
+            if track.whole and any(member.late for member in track.members) and track.evaluated_to is not None:
+                self._evaluator.dismiss([track.key])
+                self._admit(track, track.evaluated_to, turn, again=True)
+        for track in self._tracks.values():
+            track.late = False
+
+    def _admit(self, track: Track, mark: int, turn: _Turn, *, again: bool) -> None:
+        """Bring a track to *mark* by replay: from its memory if that still holds, else from the first slice."""
+        if self._specs is None:
+            raise AssertionError("specs are followed before anything is evaluated")
+        if track.whole:
+            track.step_s = track.members[0].step_s
+        plan = track.compile(self._specs)
+        mark = mark // plan.step_s * plan.step_s
+        before, known_to = track.memory, track.evaluated_to if again else (track.saved_to or None)
+        asker = Asker() if asks(track.policy) else None
+        scope = tuple(out_of_scope_of(track.policy, track.incidents))
+        resumed = not again and track.saved_to and track.slo.gaps is Gaps.IGNORE
+        start = track.saved_to - plan.longest_s - plan.step_s if resumed else None
+        units = self._units(track, start, mark)
+        memory, outcome = advance(
+            plan,
+            track.memory if resumed else Memory(),
+            units,
+            since=track.saved_to if resumed else None,
+            incidents=track.incidents,
+            out_of_scope=scope,
+            ask=asker,
+        )
+        if known_to is not None and not resumed:  # what happened before was told before
+            outcome = replace(
+                outcome,
+                alerts=tuple(one for one in outcome.alerts if one.at > known_to),
+                transitions=tuple(one for one in outcome.transitions if one.at > known_to),
+            )
+        elif known_to is None:
+            outcome = replace(outcome, alerts=(), transitions=outcome.transitions[-1:])
+        if outcome.transitions:
+            track.reason = outcome.transitions[-1].reason
+        track.memory, track.evaluated_to = memory, mark
+        track.carry = _carry(units)
+        unit_s = 0 if track.plain or track.slo.method.value == "Occurrences" else plan.step_s
+        self._evaluator.admit(
+            [
+                Member(
+                    track.key,
+                    plan,
+                    mark,
+                    memory,
+                    track.incidents,
+                    scope,
+                    asker,
+                    unit_s,
+                    record=units.between(mark - plan.longest_s - 2 * plan.step_s, mark),
+                )
+            ]
+        )
+        self._seats.clear()
+        if track.watched and (again or known_to is not None or memory != before):
+            turn.outcomes.append((track, before if known_to is not None else Memory(), outcome))
+        turn.changed[track.key] = track
+        turn.services.add(track.slo.service)
+
+    def _evaluate(self, turn: _Turn) -> None:
+        """Tick every objective up to its watermark, slice by slice, all that end at one instant together."""
+        due: dict[int, list[tuple[Track, int]]] = {}
+        for track in self._tracks.values():
+            if track.evaluated_to is None or track.plan is None:
+                continue
+            mark = self._watermark(track, turn.at)
+            if mark is not None and mark >= track.evaluated_to + track.plan.step_s:
+                due.setdefault(track.plan.step_s, []).append((track, mark))
+        self._know_outside(turn.at)
+        for step_s, group in due.items():
+            while group:
+                end = min((track.evaluated_to or 0) + step_s for track, _ in group)
+                ready = [track for track, _ in group if (track.evaluated_to or 0) + step_s == end]
+                self._tick(step_s, end, ready, turn)
+                group = [(track, mark) for track, mark in group if (track.evaluated_to or 0) + step_s <= mark]
+        for step_s, board in self._boards.items():
+            ends = [one.evaluated_to for one in board.tracks if one.evaluated_to is not None]
+            if ends:
+                board.trim(min(ends) // step_s - KEPT_ROWS)
+
+    def _tick(self, step_s: int, end: int, ready: Sequence[Track], turn: _Turn) -> None:
+        keys = tuple(track.key for track in ready)
+        seats = self._seats.get(keys)
+        if seats is None:
+            if len(self._seats) > 64:
+                self._seats.clear()
+            seats = self._seats[keys] = self._evaluator.seats(keys)
+        count = len(ready)
+        bad, total = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        covered, excluded = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        for number, track in enumerate(ready):
+            if track.plain and track.key not in self._outside:
+                board = self._boards.get(step_s)
+                row = None if board is None else board.rows.get(end // step_s - 1)
+                if row is not None and board is not None:
+                    place = board.place.get(track.key)
+                    if place is not None:
+                        bad[number], total[number], covered[number] = (
+                            row.bad[place],
+                            row.total[place],
+                            row.covered[place],
+                        )
+            else:
+                one = self._unit(track, end - step_s, end)
+                bad[number], total[number], covered[number] = one.bad[-1], one.total[-1], one.covered[-1]
+                excluded[number] = one.excluded is not None and one.excluded[-1]
+                if covered[number]:
+                    track.carry = int(bad[number]), int(total[number])
+        tick = Tick(step_s, end, seats, bad, total, covered, excluded if excluded.any() else None)
+        changes = {change.key: change for change in self._evaluator.tick(tick)}
+        for track in ready:
+            track.evaluated_to = end
+            turn.services.add(track.slo.service)
+            change = changes.get(track.key)
+            if change is not None:
+                self._changed(track, change, turn)
+            elif end - track.saved_to >= SAVED_EVERY_S:
+                turn.changed[track.key] = track
+
+    def _changed(self, track: Track, change: Change, turn: _Turn) -> None:
+        before, track.memory = track.memory, change.memory
+        if change.outcome.transitions:
+            track.reason = change.outcome.transitions[-1].reason
+        turn.changed[track.key] = track
+        if track.watched:
+            turn.outcomes.append((track, before, change.outcome))
+
+    def _know_outside(self, now: int) -> None:
+        """Unroll the exclusions around the present, once in a while."""
+        if self._specs is None or now + DAY_S < self._outside_to or not self._specs.exclusions:
+            return
+        self._outside_to = now + 3 * DAY_S
+        self._outside = {}
+        for track in self._tracks.values():
+            found = stretches_of(self._specs.exclusions, track.slo, now - 3 * DAY_S, self._outside_to)
+            if found:
+                self._outside[track.key] = found
+
+    def _unit(self, track: Track, start: int, end: int) -> Slices:
+        """One unit slice of a track that is more than its raw counts."""
+        if self._specs is None:
+            raise AssertionError("specs are followed before anything is evaluated")
+        if track.whole:
+            parts = [(self._unit(one, start, end), one.objective.weight) for one in track.members]
+            return padded(combine(parts, track.slo.method), end)
+        unit = units_of(
+            self._specs, replace(track.slo, gaps=Gaps.IGNORE), track.objective, self._raw(track, start, end)
+        )
+        if track.slo.gaps is not Gaps.IGNORE and track.carry is not None:
+            led = Slices(
+                unit.start - unit.step_s,
+                unit.step_s,
+                np.concatenate([[track.carry[0]], unit.bad]),
+                np.concatenate([[track.carry[1]], unit.total]),
+                np.concatenate([[True], unit.covered]),
+                None if unit.excluded is None else np.concatenate([[False], unit.excluded]),
+                unit.scale,
+            )
+            unit = fill_gaps(led, track.slo.gaps).between(unit.start, unit.end)
+        return unit
+
+    def _raw(self, track: Track, start: int, end: int) -> Slices:
+        """Raw slices of a short stretch, from the rows at hand where they are, else from the store."""
+        step = track.step_s or 60
+        count = (end - start) // step
+        bad, total, covered = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.bool_)
+        board = self._boards.get(step)
+        place = None if board is None else board.place.get(track.key)
+        for index in range(count):
+            row = None if board is None else board.rows.get(start // step + index)
+            if row is not None and place is not None:
+                bad[index], total[index], covered[index] = row.bad[place], row.total[place], row.covered[place]
+            elif track.series is not None:
+                (old,) = self._slices.read([track.series], start + index * step, start + (index + 1) * step)
+                if len(old):
+                    bad[index], total[index], covered[index] = old.bad[0], old.total[0], old.covered[0]
+        return Slices(start, step, bad, total, covered, scale=track.scale)
+
+    def _units(self, track: Track, start: int | None, end: int) -> Slices:
+        """The stored unit slices of a track in ``[start, end)``; *start* None: from its first slice on."""
+        if self._specs is None:
+            raise AssertionError("specs are followed before anything is read")
+        if track.whole:
+            parts = [(self._units(one, start, end), one.objective.weight) for one in track.members]
+            return padded(combine(parts, track.slo.method), end)
+        step = track.unit_step_s
+        from_the_first = start is None or track.slo.gaps is not Gaps.IGNORE  # what fills a gap may lie far back
+        begin = None if from_the_first or start is None else start // step * step
+        raw = self._record(track, begin, end)
+        units = units_of(self._specs, track.slo, track.objective, raw)
+        return units if start is None else units.between(start, end)
+
+    def _record(self, track: Track, start: int | None, end: int) -> Slices:
+        """The stored raw slices of a track, padded to *end* with gaps."""
+        step = track.step_s or 60
+        found = Slices(end, step, *(np.zeros(0, np.int64),) * 2, np.zeros(0, np.bool_), scale=track.scale)
+        if track.series is not None:
+            (found,) = self._slices.read([track.series], start, end)
+        if not len(found):
+            at = end // step * step if start is None else start
+            found = Slices(at, step, *(np.zeros(0, np.int64),) * 2, np.zeros(0, np.bool_), scale=track.scale)
+        return padded(found, end)
+
+    def _rows(self, keys: Sequence[str], start: int, end: int) -> Sequence[Slices]:
+        return [self._units(self._tracks[key], start, end).between(start, end) for key in keys]
+
+    # --- what is stored and told -----------------------------------------------------------------------------------
+
+    def _store_turn(self, turn: _Turn) -> None:
+        """Store what the turn changed, in one transaction, events last."""
+        if not turn.changed and not turn.outcomes:
+            return
+        if self._specs is None:
+            raise AssertionError("specs are followed before anything is evaluated")
+        flows = self._flows(turn)
+        try:
+            with self._database.writing() as connection:
+                self._memories.remember_in(
+                    connection,
+                    (
+                        Remembered(one.key, one.definition, one.evaluated_to or 0, one.memory, one.reason)
+                        for one in turn.changed.values()
+                    ),
+                )
+                turn.events += [event for track, _, outcome in turn.outcomes for event in _moves(track, outcome)]
+                turn.events += flows
+                turn.events += self._told(connection, turn.outcomes, self._specs, turn.at)
+                if turn.events:
+                    self._journal.append_in(connection, turn.events)
+        except StoreError:
+            self._broken = True
+            raise
+        for track in turn.changed.values():
+            track.saved_to = track.evaluated_to or 0
+
+    def _flows(self, turn: _Turn) -> list[Happening]:
+        """Services whose flow is another one than before the turn: the strictest state over their objectives."""
+        found = []
+        for service in sorted({track.slo.service for track, _, _ in turn.outcomes}):
+            group = [one for one in self._tracks.values() if one.slo.service == service and one.watched]
+            before = {track.key: memory for track, memory, _ in reversed(turn.outcomes)}
+            policy = group[0].policy
+            then = strictest(
+                policy, [policy.states[before.get(one.key, one.memory).policy.state].name for one in group]
+            )
+            now = strictest(policy, [one.state for one in group])
+            if then == now:
+                continue
+            states = {state.name: state for state in policy.states}
+            moves = [
+                one.at
+                for track, _, outcome in turn.outcomes
+                if track.slo.service == service
+                for one in outcome.transitions
+            ]
+            at = max(moves, default=turn.at)
+            data = {
+                "from": then,
+                "to": now,
+                "flow": str(states[now].flow),
+                "at": time_text(at),
+                "reason": next((one.reason for one in group if one.state == now and one.reason), ""),
+                "policy": policy.name,
+            }
+            found.append(_event("dev.tightrope.flow.changed.v1", service, at, data))
+        return found
+
+    # --- who asks --------------------------------------------------------------------------------------------------
+
+    def assessment(self, key: str) -> Assessment:
+        """Where one objective stands as of its last evaluation."""
+        with self._lock:
+            track = self._tracks.get(key)
+            if track is None or track.evaluated_to is None or track.plan is None:
+                raise KeyError(key)
+            drawn = self._drawn.get(key)
+            if drawn is not None and drawn[0] == track.evaluated_to:
+                return drawn[1]
+            statement = self._evaluator.statement(key)
+            at = track.evaluated_to
+            history = History(
+                None,
+                (),
+                (),
+                {},
+                track.policy.states[0].name,
+                track.state,
+                track.memory.policy.since,
+                Peak(),
+                (),
+                0,
+                track.memory,
+                track.reason,
+            )
+            found = Assessment(
+                track.slo,
+                track.objective,
+                track.number,
+                track.policy,
+                track.plan,
+                lambda: self._units(track, None, at),
+                statement,
+                history,
+                track.incidents,
+                track.quality,
+                (track.error,) if track.error else (),
+                track.whole,
+                track.watched,
+            )
+            self._drawn[key] = (at, found)
+            return found
+
+    def assessments(self, service: str) -> list[Assessment]:
+        """Where the objectives of a service stand; raises `NotFoundError` where the specs have no such service."""
+        with self._lock:
+            keys = [key for key, one in self._tracks.items() if one.slo.service == service]
+            if not keys and service not in self._snapshot.specs.services:
+                raise NotFoundError(f"there is no service named {service!r}", remedy="GET /api/v1/services lists them")
+            return [self.assessment(key) for key in keys if self._tracks[key].evaluated_to is not None]
+
+    def history(self, slos: Sequence[Slo], *, specs: Specs | None = None, since: int | None = None) -> list[Assessment]:
+        """Replay what is stored of some SLOs, as their specs are, or as other *specs* have them."""
+        own = specs if specs is not None else self._snapshot.specs
+        with self._lock:
+            known = {one.indicator: one for one in self._tracks.values() if one.evaluated_to is not None}
+            plan = {track.key: known.get(track.indicator) for track in tracks_of(own, self._incidents)}
+            ready = [
+                slo
+                for slo in slos
+                if all(
+                    plan.get(one.key) for one in tracks_of(replace(own, slos=(slo,)), self._incidents) if not one.whole
+                )
+            ]
+            found: list[Assessment] = []
+            for slo in ready:
+                mine = [known[one.indicator] for one in tracks_of(replace(own, slos=(slo,)), ()) if not one.whole]
+                at = min(one.evaluated_to for one in mine if one.evaluated_to is not None)
+                readings = iter([Reading(self._record(one, None, at), one.quality) for one in mine])
+
+                def read(
+                    wanted: Sequence[tuple[Slo, Objective]], readings: Iterator[Reading] = readings
+                ) -> Sequence[Reading]:
+                    return [next(readings) for _ in wanted]
+
+                found += assess(own, [slo], read, at=at, since=since, incidents=self._incidents)
+            return found
+
+    def backfills(self) -> list[Backfill]:
+        """How far the histories that are not all here yet have been read, and sources that cannot be."""
+        found = []
+        with self._lock:
+            for track in self._tracks.values():
+                if track.whole or (track.caught_up and not track.error):
+                    continue
+                now = self._now()
+                begin = track.asked_from if track.asked_from is not None else self._begin(track, now)
+                done = 0 if track.asked_to is None else track.asked_to - begin
+                found.append(Backfill(track.key, done, max(1, now - begin), track.asked_to, track.error))
+        return found
+
+    def evaluated(self, key: str) -> bool:
+        """Whether a track has been evaluated, so that there is something to tell of it."""
+        track = self._tracks.get(key)
+        return track is not None and track.evaluated_to is not None
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The objectives that are watched; to be read, not changed."""
+        return tuple(self._tracks.values())
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """Known incidents."""
+        return self._incidents
+
+    def moved(self, shifts: Mapping[str, int]) -> None:
+        """Recorded data was moved in time by so many seconds, by service: known incidents move with it."""
+        with self._lock:
+            self._incidents = tuple(
+                replace(one, start=one.start + shifts.get(one.service, 0), end=one.end + shifts.get(one.service, 0))
+                for one in self._recorded_incidents
+            )
+            for track in self._tracks.values():
+                track.incidents = tuple(
+                    one for one in self._incidents if not one.service or one.service == track.slo.service
+                )
+
+    def counts(self) -> dict[str, Any]:
+        """What the loop has to say of itself, for metrics."""
+        return {
+            "turns": self._turns,
+            "waiting": self._waiting,
+            "taken": self._taken,
+            "fed": self._fed.qsize(),
+            "accounts": {kind: counting.account for kind, (counting, _) in self._counting.items()},
+        }
+
+
+class _Drawn(Mapping[str, Assessment]):
+    """Assessments that are drawn up when somebody looks."""
+
+    def __init__(self, live: Live, keys: tuple[str, ...]) -> None:
+        self._live = live
+        self._keys = keys
+
+    def __getitem__(self, key: str) -> Assessment:
+        return self._live.assessment(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key in self._keys if self._ready(key))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _ready(self, key: str) -> bool:
+        return self._live.evaluated(key)
+
+
+def _carry(units: Slices) -> tuple[int, int] | None:
+    covered = np.flatnonzero(units.covered)
+    return (int(units.bad[covered[-1]]), int(units.total[covered[-1]])) if len(covered) else None
+
+
+def _scale_of(track: Track) -> int:
+    """The scale of received counts: as sources that are read have it."""
+    indicator = track.objective.indicator or track.slo.indicator
+    if indicator is None or not isinstance(indicator.metric, RatioMetric):
+        return 1
+    return MILLIONTH if indicator.metric.raw is not None else track.slo.scale
+
+
+def _moves(track: Track, outcome: Outcome) -> Iterator[Happening]:
+    for one in outcome.transitions:
+        data = {
+            "slo": track.slo.name,
+            "track": track.key,
+            "from": one.before,
+            "to": one.after,
+            "at": time_text(one.at),
+            "reason": one.reason,
+            "policy": track.policy.name,
+        }
+        yield _event("dev.tightrope.state.changed.v1", track.slo.service, one.at, data)
+
+
+def _event(kind: str, service: str, at: int, data: Mapping[str, Any]) -> Happening:
+    """An event whose id follows from what it says, so that telling it twice is telling it once."""
+    digest = hashlib.sha256(canonical([kind, service, data]).encode()).hexdigest()[:24]
+    return Happening(f"{service}.{at}.{digest}", SOURCE, kind, service, at, data)

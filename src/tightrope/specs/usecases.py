@@ -1,0 +1,251 @@
+"""The specs that a server follows: files of a directory and documents that were applied, read and checked together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tightrope.base.errors import ConflictError, NotFoundError, Place, SpecError, SpecsInvalidError, UsageError
+from tightrope.specs.model import Specs
+from tightrope.specs.store import ENDINGS, Survey, Written, survey
+from tightrope.state.database import Database
+from tightrope.state.documents import Kept, etag_of, keep_in, newest, versions
+from tightrope.state.journal import Event, Journal
+
+SOURCE = "/tightrope/specs"
+APPLIED, WITHDRAWN = "dev.tightrope.specs.applied.v1", "dev.tightrope.specs.withdrawn.v1"
+
+Exam = tuple[Specs | None, tuple[SpecError, ...]]
+Judge = Callable[[Survey], Exam]
+"""Checks what takes more than reading, such as calendars and expressions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecDocument:
+    """One document as the server has it.
+
+    Attributes:
+        kind, name: Which one.
+        source: ``file:PATH`` or ``applied``.
+        version: Counts from 1 with every application; 1 for a file.
+        etag: Names this text; to be given back when it is changed.
+        text: Its YAML.
+        place: Where it stands.
+        at, actor: When it was applied, and by whom; 0 and empty for a file.
+    """
+
+    kind: str
+    name: str
+    source: str
+    version: int
+    etag: str
+    text: str
+    place: Place
+    at: int = 0
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an application changed, or would: ``(kind, name, created | updated | unchanged | withdrawn)``."""
+
+    findings: tuple[SpecError, ...]
+    changed: tuple[tuple[str, str, str], ...]
+    digest: str
+    specs: Specs | None = None
+
+
+class Shelf:
+    """All specs of a server.
+
+    Args:
+        database: Where applied documents are kept.
+        paths: Files and directories that are followed.
+        judge: Checks what takes more than reading.
+        folder: Where relative paths in applied documents start.
+    """
+
+    def __init__(self, database: Database, paths: Sequence[str], judge: Judge, *, folder: str = ".") -> None:
+        self._database = database
+        self._paths = tuple(paths)
+        self._judge = judge
+        self._folder = folder
+
+    def look(self) -> object:
+        """A value that changes when the files or the applied documents do."""
+        seen: list[Any] = []
+        for path in self._paths:
+            if Path(path).is_dir():
+                for folder, folders, names in os.walk(path):
+                    folders[:] = [name for name in folders if not name.startswith(".")]
+                    seen += [_glance(Path(folder, name)) for name in sorted(names) if not name.startswith(".")]
+            else:
+                seen.append(_glance(Path(path)))
+        with self._database.reading() as connection:
+            seen += [(one.kind, one.name, one.version) for one in newest(connection)]
+        return seen
+
+    def examine(self) -> Exam:
+        """Read and check everything; None instead of specs where there are errors."""
+        return self._judge(self._survey(self._applied()))
+
+    def documents(self) -> list[SpecDocument]:
+        """Every document, by kind and name."""
+        return self._documents(self._applied())
+
+    def document(self, kind: str, name: str) -> SpecDocument:
+        """One document; raises `NotFoundError`."""
+        found = next((one for one in self.documents() if (one.kind, one.name) == (kind, name)), None)
+        if found is None:
+            raise NotFoundError(f"there is no {kind} called {name!r}", remedy="GET /api/v1/specs lists what there is")
+        return found
+
+    def versions(self, kind: str, name: str) -> list[Kept]:
+        """Every version of an applied document, newest first."""
+        with self._database.reading() as connection:
+            return versions(connection, kind, name)
+
+    def candidate(self, text: str) -> tuple[Exam, tuple[SpecDocument, ...]]:
+        """The specs as they would be with *text* in the place of documents of the same names; nothing is kept."""
+        given = self._given(text)
+        names = {(one.kind, one.name) for one in given}
+        others = [one for one in self._applied() if (one.kind, one.name) not in names]
+        found = survey(
+            self._paths, texts=[*map(self._written, others), Written("<given>", self._folder, text)], instead=names
+        )
+        return self._judge(found), given
+
+    def apply(self, text: str, *, actor: str, now: int, if_match: str | None = None, dry_run: bool = False) -> Applied:
+        """Take documents over, all or none.
+
+        Args:
+            text: One or several YAML documents, or JSON.
+            actor: Who applies them.
+            now: The present, UTC epoch seconds.
+            if_match: The etag that the one document has until now; ``*``: it must exist.
+            dry_run: Only tell what would happen.
+
+        Raises:
+            SpecsInvalidError: Something is wrong with them, or with what they mean for others.
+            ConflictError: A document stands in a file, or is another one than *if_match* says.
+            UsageError: There is no document in *text*, or several where *if_match* can mean only one.
+        """
+        (specs, findings), given = self.candidate(text)
+        if not given and not any(one.severity == "error" for one in findings):
+            raise UsageError("there is no spec in what was sent", remedy="send OpenSLO or tightrope.dev documents")
+        if specs is None:
+            raise SpecsInvalidError(findings)
+        if if_match is not None and len(given) != 1:
+            raise UsageError(f"If-Match goes with one document, not with {len(given)}", remedy="send one at a time")
+        there = {(one.kind, one.name): one for one in self.documents()}
+        with self._database.writing() as connection:
+            latest = {(one.kind, one.name): one for one in newest(connection)}
+            kept, changed = [], []
+            for one in given:
+                key = (one.kind, one.name)
+                standing = there.get(key)
+                if standing is not None and standing.source != "applied":
+                    if standing.text == one.text:
+                        changed.append((*key, "unchanged"))
+                        continue
+                    raise ConflictError(
+                        f"{one.kind} {one.name} stands in {standing.place}", remedy="edit it there, or rename this one"
+                    )
+                last = latest.get(key)
+                current = last if last is not None and not last.withdrawn else None
+                _hold(one, current, if_match)
+                if current is not None and current.etag == one.etag:
+                    changed.append((*key, "unchanged"))
+                    continue
+                version = 1 if last is None else last.version + 1
+                kept.append(Kept(one.kind, one.name, version, one.text, one.etag, now, actor))
+                changed.append((*key, "created" if current is None else "updated"))
+            if kept and not dry_run:
+                keep_in(connection, kept)
+                Journal(self._database).append_in(connection, [_event(one, APPLIED) for one in kept])
+        return Applied(findings, tuple(changed), specs.digest, specs)
+
+    def withdraw(self, kind: str, name: str, *, actor: str, now: int, if_match: str | None = None) -> Applied:
+        """Let an applied document count no more; raises as `apply`, and `NotFoundError`."""
+        standing = self.document(kind, name)
+        if standing.source != "applied":
+            raise ConflictError(f"{kind} {name} stands in {standing.place}", remedy="remove it there")
+        _hold(standing, standing, if_match)
+        rest = [one for one in self._applied() if (one.kind, one.name) != (kind, name)]
+        specs, findings = self._judge(self._survey(rest))
+        if specs is None:
+            raise SpecsInvalidError(findings)
+        gone = Kept(kind, name, standing.version + 1, standing.text, standing.etag, now, actor, withdrawn=True)
+        with self._database.writing() as connection:
+            keep_in(connection, [gone])
+            Journal(self._database).append_in(connection, [_event(gone, WITHDRAWN)])
+        return Applied(findings, ((kind, name, "withdrawn"),), specs.digest, specs)
+
+    def _applied(self) -> list[Kept]:
+        with self._database.reading() as connection:
+            return [one for one in newest(connection) if not one.withdrawn]
+
+    def _written(self, one: Kept) -> Written:
+        return Written(f"applied/{one.kind}/{one.name}.yaml", self._folder, one.text)
+
+    def _survey(self, applied: Sequence[Kept]) -> Survey:
+        return survey(self._paths, texts=[self._written(one) for one in applied])
+
+    def _given(self, text: str) -> tuple[SpecDocument, ...]:
+        found = survey((), texts=[Written("<given>", self._folder, text)])
+        return tuple(
+            SpecDocument(one.kind, one.name, "given", 1, etag_of(one.text), one.text, one.place)
+            for one in found.documents
+        )
+
+    def _documents(self, applied: Sequence[Kept]) -> list[SpecDocument]:
+        by_name = {(one.kind, one.name): one for one in applied}
+        found = []
+        for one in self._survey(applied).documents:
+            kept = by_name.get((one.kind, one.name)) if one.place.file.startswith("applied/") else None
+            if kept is None:
+                source = f"file:{one.place.file}"
+                found.append(SpecDocument(one.kind, one.name, source, 1, etag_of(one.text), one.text, one.place))
+            else:
+                found.append(
+                    SpecDocument(
+                        one.kind,
+                        one.name,
+                        "applied",
+                        kept.version,
+                        kept.etag,
+                        kept.text,
+                        one.place,
+                        kept.at,
+                        kept.actor,
+                    )
+                )
+        return sorted(found, key=lambda one: (one.kind, one.name))
+
+
+def _hold(one: SpecDocument, current: SpecDocument | Kept | None, if_match: str | None) -> None:
+    if if_match is None:
+        return
+    wanted = if_match.strip().removeprefix("W/").strip('"')
+    if current is None or wanted not in {"*", current.etag}:
+        raise ConflictError(
+            f"{one.kind} {one.name} is another one by now" if current else f"{one.kind} {one.name} does not exist yet",
+            remedy="read it anew, and change what is there now",
+            precondition=True,
+        )
+
+
+def _event(one: Kept, kind: str) -> Event:
+    data = {"kind": one.kind, "name": one.name, "version": one.version, "etag": one.etag, "actor": one.actor}
+    return Event(f"{one.kind}.{one.name}.{one.version}", SOURCE, kind, f"{one.kind}/{one.name}", one.at, data)
+
+
+def _glance(path: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path), status.st_mtime_ns, status.st_size if path.name.lower().endswith((*ENDINGS, ".ics")) else 0

@@ -1,0 +1,67 @@
+"""The first page of all: nothing is watched yet, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from tightrope.web.visit import Desk, Visit
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step on the way to a gate that is asked: done, running (the next to do), or to come."""
+
+    name: str
+    words: str
+    state: str
+
+
+def routes(desk: Desk) -> list[BaseRoute]:
+    """The page of the first steps."""
+    return [desk.route("/start", start)]
+
+
+def start(visit: Visit) -> Response:
+    """Say how to begin, and what is done already."""
+    board = visit.board
+    watched, measured = bool(board.posts), board.newest is not None
+    asked = bool(visit.server.decisions(limit=1))
+    policies = bool(board.snapshot.specs.policies)
+    facts = [
+        ("Write a first SLO", "a promise, and how it is measured", watched),
+        ("Let telemetry in", "pulled or pushed", measured),
+        ("See the budget", "on the overview", measured and watched),
+        ("Ask the gate in CI", "one line, recorded", asked),
+        ("Agree on a policy", "what waits, who may except", policies),
+    ]
+    following = next((number for number, (_, _, done) in enumerate(facts) if not done), None)
+    steps = [
+        Step(name, words, "ok" if done else "run" if number == following else "")
+        for number, (name, words, done) in enumerate(facts)
+    ]
+    folder = next(iter(visit.server.settings.spec_paths), "slo")
+    return visit.page(
+        "start.html",
+        title="Get started",
+        current="",
+        answer=_answer(watched, measured, asked),
+        steps=steps,
+        watched=watched,
+        folder=quote(folder),
+        base_url=visit.server.settings.base_url,
+        service=board.posts[0].line.service if watched else "checkout",
+    )
+
+
+def _answer(watched: bool, measured: bool, asked: bool) -> str:
+    if not watched:
+        return "No SLO yet. Write one, or let Tightrope draft it, and this page fills itself."
+    if not measured:
+        return "The promise stands; no telemetry has come in for it yet."
+    if not asked:
+        return "The budget is known. Ask the gate from your pipeline next."
+    return "All of it works: promise, telemetry, budget and gate."

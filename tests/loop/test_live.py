@@ -1,0 +1,191 @@
+"""The live loop gives what a replay of the same record gives, however it is fed, stopped, started and corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.loop.live_worlds import SOURCE, START, STEP, World, cut, replayed, slo, traffic
+from tightrope.base.errors import SourceUnreachableError
+from tightrope.sli.slices import Slices
+
+FLEET = (
+    SOURCE
+    + slo("plain")
+    + slo("held", annotations="tightrope.dev/gaps: hold")
+    + slo(
+        "coarse", "search", spec="budgetingMethod: Timeslices", objective=", timeSliceTarget: 0.95, timeSliceWindow: 5m"
+    )
+    + slo("ratio", "search", spec="budgetingMethod: RatioTimeslices", objective=", timeSliceWindow: 1m")
+    + slo("calendar", "shop").replace(
+        "[{duration: 1d, isRolling: true}]",
+        "[{duration: 1d, isRolling: false, calendar: {startTime: '2026-01-01 00:00:00', timeZone: Europe/Berlin}}]",
+    )
+    + """
+---
+apiVersion: tightrope.dev/v1
+kind: Exclusion
+metadata: {name: works}
+spec: {startsAt: "2026-03-01 20:00:00", duration: 30m, services: [checkout], reason: works}
+"""
+)
+TRACKS = ("plain", "held", "coarse", "ratio", "calendar")
+
+Begin = Callable[..., World]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    made: list[World] = []
+
+    def make(text: str = FLEET, **others: object) -> World:
+        made.append(World(tmp_path / "store", text, tmp_path, **others))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def records(minutes: int, *, gaps: bool = True) -> dict[str, Slices]:
+    return {track: traffic(number, minutes, gaps=gaps) for number, track in enumerate(TRACKS)}
+
+
+def agree(world: World, whole: dict[str, Slices], first: int) -> None:
+    """Every track stands where a replay of its record stands, and was told of the same moves.
+
+    What had moved by the *first* evaluation was history then: only where it had led was told.
+    """
+    for track in world.live.tracks:
+        assert track.evaluated_to is not None
+        then = replayed(world.folder, whole, track.evaluated_to)[track.key]
+        assert track.memory == then.history.memory, track.key
+        now = world.live.assessment(track.key)
+        assert now.statement == then.statement, track.key
+        assert now.history.reason == then.history.reason, track.key
+        moves = [
+            (one.event.time, one.event.data["from"], one.event.data["to"])
+            for one in world.events("dev.tightrope.state.changed.v1")
+            if one.event.data["track"] == track.key
+        ]
+        past = [one for one in then.history.transitions if one.at <= first][-1:]
+        news = [one for one in then.history.transitions if one.at > first]
+        assert moves == [(one.at, one.before, one.after) for one in past + news], track.key
+
+
+def test_slice_by_slice_is_a_replay(begin: Begin) -> None:
+    world, whole = begin(), records(700)
+    for at in range(START + STEP, START + 700 * STEP + 1, STEP):
+        for track, one in whole.items():
+            world.feed(track, cut(one, at - STEP, at))
+        world.turn(at + 5)
+    agree(world, whole, START + STEP)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_pieces_with_restarts_is_a_replay(begin: Begin, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    world, whole = begin(), records(700)
+    at = first = START
+    while at < START + 700 * STEP:
+        until = min(at + int(chance.integers(1, 60)) * STEP, START + 700 * STEP)
+        for track, one in whole.items():
+            world.feed(track, cut(one, at, until))
+        world.turn(until + 5)
+        first = until if first == START else first
+        at = until
+        if chance.random() < 0.2:
+            world.begin()
+        if chance.random() < 0.1:
+            world.slices.compact()
+    agree(world, whole, first)
+
+
+def test_what_comes_late_is_as_if_it_had_come_in_time(begin: Begin) -> None:
+    world, whole = begin(SOURCE + slo("plain")), {"plain": traffic(5, 900, gaps=False)}
+    record = whole["plain"]
+    for at in range(START + 10 * STEP, START + 900 * STEP + 1, 10 * STEP):
+        if at == START + 400 * STEP:
+            continue  # this piece comes an hour later
+        world.feed("plain", cut(record, at - 10 * STEP, at))
+        world.turn(at + 5)
+        if at == START + 460 * STEP:
+            world.feed("plain", cut(record, START + 390 * STEP, START + 400 * STEP))
+            world.turn(at + 6)
+    now = world.live.assessment("plain")
+    then = replayed(world.folder, whole, now.statement.at)["plain"]
+    assert (now.history.memory, now.statement) == (then.history.memory, then.statement)
+
+
+def test_what_is_corrected_counts_as_it_is_now(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(6, 600, gaps=False)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    bad = record.bad.copy()
+    bad[300:320] = record.total[300:320]
+    corrected = replace(record, bad=bad)
+    world.feed("plain", cut(corrected, START + 295 * STEP, START + 325 * STEP))
+    world.turn(record.end + 6)
+    now = world.live.assessment("plain")
+    then = replayed(world.folder, {"plain": corrected}, now.statement.at)["plain"]
+    assert (now.history.memory, now.statement) == (then.history.memory, then.statement)
+    assert now.history.memory.policy.state > 0
+
+
+def test_silence_becomes_unknown_and_freezes_what_is_known(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(7, 300, gaps=False)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    assert not world.live.assessment("plain").stale
+    world.fail(SourceUnreachableError("http://nowhere can't be reached"))
+    world.turn(record.end + 20 * 60)
+    silent = world.live.assessment("plain")
+    assert silent.stale
+    assert silent.doubts == ("http://nowhere can't be reached",)
+    assert silent.age_s(world.at) == 20 * 60
+
+
+def test_a_broken_edit_keeps_the_last_good_specs_and_is_shown(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(8, 300)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    world.write(SOURCE + slo("plain").replace("0.99", "99"))
+    world.turn(record.end + 10)
+    assert [one.code for one in world.live.snapshot.problems] == ["TR012"]
+    assert set(world.live.snapshot.assessments) == {"plain"}
+    world.write(SOURCE + slo("plain").replace("0.99", "0.9"))
+    world.turn(record.end + 15)
+    assert world.live.snapshot.problems == ()
+    (track,) = world.live.tracks
+    assert track.objective.target * 10 == 9
+    assert track.evaluated_to == record.end, "the record is known, and judged anew at once"
+
+
+def test_another_indicator_is_another_record(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(9, 300)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    world.write(SOURCE + slo("plain").replace("column: good", "column: fine"))
+    world.turn(record.end + 10)
+    assert set(world.live.snapshot.assessments) == set()
+    world.feed("plain", cut(record, START, START + 100 * STEP))
+    world.turn(record.end + 15)
+    assert world.live.assessment("plain").statement.total == int(record.total[:100].sum())
+
+
+def test_a_long_history_is_judged_when_all_of_it_is_here(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(10, 900)
+    world.feed("plain", cut(record, START, START + 450 * STEP), caught_up=False)
+    world.turn(record.end + 5)
+    assert set(world.live.snapshot.assessments) == set()
+    assert [(one.series, one.done_s) for one in world.live.backfills()] == [("plain", 450 * STEP)]
+    world.begin()  # stopped in the middle, it goes on
+    world.feed("plain", cut(record, START + 450 * STEP, record.end))
+    world.turn(record.end + 10)
+    agree_one = replayed(world.folder, {"plain": record}, record.end)["plain"]
+    assert world.live.assessment("plain").history.memory == agree_one.history.memory
+    assert world.events("dev.tightrope.state.changed.v1")[:-1] == [], "the past is not told as news"
