@@ -53,7 +53,16 @@ class Idle:
 class World:
     """One store with a live loop on it, which can be stopped and started again as after a kill."""
 
-    def __init__(self, where: Path | str, text: str, tmp_path: Path, *, incidents: Sequence[Incident] = ()) -> None:
+    def __init__(
+        self,
+        where: Path | str,
+        text: str,
+        tmp_path: Path,
+        *,
+        incidents: Sequence[Incident] = (),
+        keep_s: int | None = None,
+    ) -> None:
+        self.keep_s = keep_s
         self.where = str(where)
         self.folder = tmp_path / "specs"
         self.folder.mkdir(exist_ok=True)
@@ -92,6 +101,7 @@ class World:
             receivers={},
             now=lambda: self.at,
             incidents=self.incidents,
+            keep_s=self.keep_s,
             pump=pump,
         )
         self.live.turn()

@@ -189,3 +189,24 @@ def test_a_long_history_is_judged_when_all_of_it_is_here(begin: Begin) -> None:
     agree_one = replayed(world.folder, {"plain": record}, record.end)["plain"]
     assert world.live.assessment("plain").history.memory == agree_one.history.memory
     assert world.events("dev.tightrope.state.changed.v1")[:-1] == [], "the past is not told as news"
+
+
+def test_what_is_let_go_of_changes_nothing_that_is_told(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain"), keep_s=2 * 86400), traffic(11, 9 * 1440)
+    first = START + 8 * 1440 * STEP
+    world.feed("plain", cut(record, START, first))
+    world.turn(first + 5)
+    world.live.tidy()
+    (track,) = world.live.tracks
+    assert track.series is not None
+    (span,) = world.slices.spans([track.series])
+    assert span is not None
+    assert span[0] > START
+    world.begin()
+    world.feed("plain", cut(record, first, first + 600 * STEP))
+    world.turn(first + 600 * STEP + 5)
+    world.feed("plain", cut(record, first - 5 * STEP, first + 900 * STEP))  # again, and more
+    world.turn(first + 900 * STEP + 5)
+    now = world.live.assessment("plain")
+    then = replayed(world.folder, {"plain": record}, now.statement.at)["plain"]
+    assert (now.history.memory, now.statement) == (then.history.memory, then.statement)

@@ -8,3 +8,8 @@ import time
 def now() -> int:
     """Tell the present instant in UTC epoch seconds."""
     return int(time.time())
+
+
+def ticks() -> float:
+    """Tell seconds that only ever grow, from no particular beginning: to measure how long something takes."""
+    return time.monotonic()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, Full, Queue
 from threading import Condition, Event, RLock, Thread
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base import clock
 from tightrope.base.canonical import canonical
 from tightrope.base.errors import BusyError, NotFoundError, SpecError, StoreError, TightropeError, UsageError
 from tightrope.base.units import DAY_S, time_text
@@ -68,6 +69,9 @@ GRACE_S = 60
 SAVED_EVERY_S = DAY_S
 """A memory that does not change is stored again after that long, so that a restart need not look back further."""
 
+BASE = "base:"
+"""What the name of a memory begins with that a replay starts from, because older slices were let go of."""
+
 MOST_WAITING = 4_000_000
 """Received samples that may wait to be counted; more are refused until some are."""
 
@@ -114,6 +118,8 @@ class Live:
         incidents: Known incidents.
         told: Turns outcomes into alerts and messages within the transaction of a turn.
         every_s: Seconds from turn to turn.
+        keep_s: How long slices are kept beyond what anything looks back at, seconds; None: for ever.
+        tidy_s: Seconds between two times of tidying the store.
         pump: Turns a feed; a thread of its own each, by default.
     """
 
@@ -132,6 +138,8 @@ class Live:
         incidents: Sequence[Incident] = (),
         told: Callable[..., list[Happening]] | None = None,
         every_s: float = 1.0,
+        keep_s: int | None = None,
+        tidy_s: float = 600.0,
         pump: Callable[[Feed, Callable[[], int], Hear], Turns] = Pump,
     ) -> None:
         self._database = database
@@ -148,6 +156,9 @@ class Live:
         self._told = told if told is not None else Told()
         self._every_s = every_s
         self._pump = pump
+        self._keep_s = keep_s
+        self._tidy_s = tidy_s
+        self._bases: dict[str, Remembered] = {}
         self._lock = RLock()
         self._wake = Condition()
         self._asked = False
@@ -187,6 +198,7 @@ class Live:
         """Turn the loop in a thread of its own until `stop`."""
         self._thread = Thread(target=self._run, name="turner", daemon=True)
         self._thread.start()
+        Thread(target=self._tidying, name="tidier", daemon=True).start()
 
     def stop(self) -> None:
         """End after the turn under way."""
@@ -197,6 +209,47 @@ class Live:
             pump.stop()
         if self._thread is not None:
             self._thread.join(30)
+
+    def tidy(self) -> None:
+        """Fold what was stored turn by turn into chunks, and let go of what nobody looks back at any more."""
+        while self._slices.compact() and not self._stop.is_set():
+            pass
+        if self._keep_s is not None:
+            self._prune(self._now() - self._keep_s)
+
+    def _prune(self, before: int) -> None:
+        """Let go of slices older than *before*, having noted what they led to: a replay goes on from there."""
+        cut = before // DAY_S * DAY_S
+        for track in list(self._tracks.values()):
+            with self._lock:
+                if track.plan is None or track.evaluated_to is None or track.slo.gaps is not Gaps.IGNORE:
+                    continue  # what fills a gap may lie as far back as there is anything
+                series = [one.series for one in (track.members or (track,)) if one.series is not None]
+                keep_from = cut - track.plan.longest_s - DAY_S
+                spans = [one for one in self._slices.spans(series) if one is not None]
+                if not spans or min(one[0] for one in spans) >= keep_from - DAY_S:
+                    continue
+                base = self._bases.get(track.key)
+                known = base is not None and base.definition == track.definition
+                memory, _ = advance(
+                    track.plan,
+                    base.memory if known and base is not None else Memory(),
+                    self._units(track, None, cut),
+                    since=base.evaluated_to if known and base is not None else None,
+                    incidents=track.incidents,
+                    out_of_scope=out_of_scope_of(track.policy, track.incidents),
+                    ask=Asker() if asks(track.policy) else None,
+                )
+                noted = Remembered(BASE + track.key, track.definition, cut, memory)
+                with self._database.writing() as connection:
+                    self._memories.remember_in(connection, [noted])
+                self._bases[track.key] = noted
+                self._slices.prune(keep_from, series)
+
+    def _tidying(self) -> None:
+        while not self._stop.wait(self._tidy_s):
+            with suppress(StoreError):  # the next time will do
+                self.tidy()
 
     def nudge(self) -> None:
         """Let the next turn begin at once."""
@@ -245,6 +298,7 @@ class Live:
         Raises:
             StoreError: What was found out could not be stored; the next turn begins anew from what is.
         """
+        began = clock.ticks()
         with self._lock:
             now = self._now()
             adopted = self._follow_specs(now)
@@ -255,6 +309,7 @@ class Live:
             self._admit_late(turn)
             self._evaluate(turn)
             self._store_turn(turn)
+            self._turn_s = clock.ticks() - began
             self._evaluator.prepare()
             return self._publish(now, turn.services, len(turn.events), adopted)
 
@@ -313,6 +368,7 @@ class Live:
         before = {} if self._broken else self._tracks
         fresh = self._specs is None or self._broken
         remembered, asked = self._memories.tracks(), self._memories.feeds()
+        self._bases = {key.removeprefix(BASE): one for key, one in remembered.items() if key.startswith(BASE)}
         for pump in self._pumps:
             pump.stop()
         if self._counting and not self._broken:
@@ -675,13 +731,19 @@ class Live:
         asker = Asker() if asks(track.policy) else None
         scope = tuple(out_of_scope_of(track.policy, track.incidents))
         resumed = not again and track.saved_to and track.slo.gaps is Gaps.IGNORE
-        start = track.saved_to - plan.longest_s - plan.step_s if resumed else None
-        units = self._units(track, start, mark)
+        base = self._bases.get(track.key)
+        if resumed:
+            since, from_then = track.saved_to, track.memory
+        elif base is not None and base.definition == track.definition:
+            since, from_then = base.evaluated_to, base.memory
+        else:
+            since, from_then = None, Memory()
+        units = self._units(track, track.saved_to - plan.longest_s - plan.step_s if resumed else None, mark)
         memory, outcome = advance(
             plan,
-            track.memory if resumed else Memory(),
+            from_then,
             units,
-            since=track.saved_to if resumed else None,
+            since=since,
             incidents=track.incidents,
             out_of_scope=scope,
             ask=asker,
@@ -1052,6 +1114,7 @@ class Live:
         """What the loop has to say of itself, for metrics."""
         return {
             "turns": self._turns,
+            "turn_s": self._turn_s,
             "waiting": self._waiting,
             "taken": self._taken,
             "fed": self._fed.qsize(),

@@ -14,6 +14,7 @@ from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError
 from tightrope.base.units import DAY_S
 from tightrope.loop.assess import Assessment
 from tightrope.loop.gatekeeper import gather
+from tightrope.loop.gauges import Family, gauges_of
 from tightrope.loop.live import Live
 from tightrope.loop.snapshot import Backfill, Turned
 from tightrope.policy.decision import Decision, GateRequest
@@ -230,6 +231,10 @@ class Server:
     def backfills(self) -> list[Backfill]:
         """How far histories that are still being read have come."""
         return self.live.backfills()
+
+    def metrics(self) -> list[Family]:
+        """Everything there is to scrape."""
+        return gauges_of(self.live, self._now())
 
     # --- telemetry and listeners -----------------------------------------------------------------------------------
 

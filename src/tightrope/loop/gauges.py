@@ -1,0 +1,178 @@
+"""Gauges: where every objective and service stands, and how the server itself does, as numbers to be scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from tightrope.base.units import duration_text
+from tightrope.loop.assess import Assessment
+from tightrope.loop.live import Live
+from tightrope.loop.standing import by_service, tightest
+from tightrope.policy.states import named
+from tightrope.specs.model import ChangeKind
+
+Sample = tuple[Mapping[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Samples of one name: what it means, whether it is a ``gauge`` or a ``counter``, labels with values."""
+
+    name: str
+    help: str
+    type: str
+    samples: tuple[Sample, ...]
+
+
+def gauges_of(live: Live, now: int) -> list[Family]:
+    """Everything there is to scrape, as of the last turn.
+
+    A share or rate that is not known has no sample: it is neither 0 nor 1.
+    """
+    found = [one for one in live.snapshot.assessments.values() if one.watched]
+    return [*_objectives(found, now), *_services(found), *_own(live, now)]
+
+
+def _objectives(found: Sequence[Assessment], now: int) -> Iterator[Family]:
+    def each(name: str, text: str, samples: Iterator[tuple[Assessment, Mapping[str, str], float]]) -> Family:
+        told = tuple(({**_labels(one), **more}, value) for one, more, value in samples)
+        return Family(name, text, "gauge", told)
+
+    budgets = [(one, one.budget.remaining_ratio) for one in found]
+    yield each(
+        "tightrope_budget_remaining_ratio",
+        "Share of the error budget that is left, on the basis of the policy; negative when overspent.",
+        ((one, {}, float(left)) for one, left in budgets if left is not None),
+    )
+    yield each(
+        "tightrope_budget_consumed_ratio",
+        "Share of the error budget that is spent.",
+        ((one, {}, 1 - float(left)) for one, left in budgets if left is not None),
+    )
+    yield each(
+        "tightrope_objective_ratio",
+        "The objective: the share of units that should be good.",
+        ((one, {}, float(one.objective.target)) for one in found),
+    )
+    slis = [(one, one.statement.sli) for one in found]
+    yield each(
+        "tightrope_sli_ratio",
+        "Share of good units in the window.",
+        ((one, {}, float(sli)) for one, sli in slis if sli is not None),
+    )
+    yield each(
+        "tightrope_sli_coverage_ratio",
+        "Share of the window's slices that were measured.",
+        ((one, {}, float(one.statement.coverage)) for one in found),
+    )
+    yield each(
+        "tightrope_burn_rate",
+        "How many times faster than planned the budget is spent over a lookback; none without traffic.",
+        (
+            (one, {"lookback": duration_text(burn.lookback_s)}, float(burn.rate))
+            for one in found
+            for burn in one.statement.burns
+            if not burn.no_traffic
+        ),
+    )
+    yield each(
+        "tightrope_alert_firing",
+        "Whether an alert of the severity fires.",
+        (
+            (one, {"severity": severity}, float(any(each.severity == severity for each in one.firing)))
+            for one in found
+            for severity in sorted({each.severity for each in one.plan.conditions})
+        ),
+    )
+    yield each(
+        "tightrope_sli_stale",
+        "Whether the data is too old to go by.",
+        ((one, {}, float(one.stale)) for one in found),
+    )
+    ages = [(one, one.age_s(now)) for one in found]
+    yield each(
+        "tightrope_sli_age_seconds",
+        "Seconds since the newest slice with data.",
+        ((one, {}, float(age)) for one, age in ages if age is not None),
+    )
+
+
+def _services(found: Sequence[Assessment]) -> Iterator[Family]:
+    flows: list[Sample] = []
+    states: list[Sample] = []
+    decisions: list[Sample] = []
+    for service, group in by_service(found).items():
+        one = tightest(group)
+        now = named(one.policy, one.history.final_state)
+        flows += [
+            ({"service": service, "flow": flow}, float(now.flow.value == flow))
+            for flow in sorted({each.flow.value for each in one.policy.states})
+        ]
+        states += [
+            ({"service": service, "state": each.name}, float(each.name == now.name)) for each in one.policy.states
+        ]
+        stale = any(each.stale for each in group if each.watched)
+        for kind in ChangeKind:
+            verdict = _verdict(kind, one, stale)
+            decisions += [
+                ({"service": service, "kind": kind.value, "verdict": each}, float(each == verdict))
+                for each in ("go", "wait", "stop")
+            ]
+    yield Family("tightrope_flow", "Whether the service is in the flow.", "gauge", tuple(flows))
+    yield Family("tightrope_state", "Whether the service is in the policy state.", "gauge", tuple(states))
+    yield Family(
+        "tightrope_gate_decision",
+        "What state and telemetry say to a kind of change; freezes, exceptions and rules only the gate knows.",
+        "gauge",
+        tuple(decisions),
+    )
+
+
+def _verdict(kind: ChangeKind, one: Assessment, stale: bool) -> str:
+    if kind is ChangeKind.ROLLBACK:
+        return "go"
+    if stale:
+        return "go" if kind in one.policy.unknown.passes else "wait"
+    return "go" if kind in named(one.policy, one.history.final_state).allows else "stop"
+
+
+def _own(live: Live, now: int) -> Iterator[Family]:
+    snapshot, counts = live.snapshot, live.counts()
+    yield Family(
+        "tightrope_lag_seconds",
+        "Seconds from the end of an objective's last evaluation to now.",
+        "gauge",
+        tuple(
+            ({"track": track.key}, float(max(0, now - track.evaluated_to)))
+            for track in live.tracks
+            if track.evaluated_to is not None
+        ),
+    )
+    yield _one("tightrope_turns_total", "Turns of the loop.", counts["turns"], "counter")
+    yield _one("tightrope_turn_seconds", "How long the last turn took.", counts["turn_s"])
+    yield _one("tightrope_inbox_samples", "Received samples that wait to be counted.", counts["waiting"])
+    yield _one("tightrope_objectives", "Objectives that are watched.", len(live.tracks))
+    yield _one("tightrope_backfills", "Objectives whose history is still being read.", len(live.backfills()))
+    yield _one("tightrope_spec_problems", "Findings of a spec edit that is not followed.", len(snapshot.problems))
+    yield _one("tightrope_loop_failing", "Whether the last turn could not be completed.", bool(live.failure))
+    accounts = counts["accounts"]
+    yield Family(
+        "tightrope_received_total",
+        "What became of received samples, by type of source.",
+        "counter",
+        tuple(
+            ({"source": kind, "fate": field.name}, float(getattr(account, field.name)))
+            for kind, account in accounts.items()
+            for field in fields(account)
+            if isinstance(getattr(account, field.name), int)
+        ),
+    )
+
+
+def _one(name: str, text: str, value: float, kind: str = "gauge") -> Family:
+    return Family(name, text, kind, (({}, float(value)),))
+
+
+def _labels(one: Assessment) -> dict[str, str]:
+    return {"service": one.slo.service, "slo": one.slo.name, "objective": one.title}
