@@ -13,6 +13,7 @@ from tightrope.specs.model import (
     DataSource,
     ErrorBudgetPolicy,
     Expression,
+    NotificationChannel,
     Objective,
     Slo,
     Specs,
@@ -213,6 +214,7 @@ def serving(
     *,
     incidents: Sequence[Incident] = (),
     every_s: float = 1.0,
+    keep_s: int | None = None,
     clock_now: Callable[[], int] = clock.now,
 ) -> Iterator[Server]:
     """Build a server over the store in *where* and turn its loop until the block ends.
@@ -223,8 +225,11 @@ def serving(
     from tightrope.access.usecases import Access, oidc_settings
     from tightrope.base.settings import environment
     from tightrope.loop.live import Live
+    from tightrope.loop.postman import Postman
     from tightrope.loop.server import Server
     from tightrope.loop.store import LiveStore
+    from tightrope.loop.telling import Teller
+    from tightrope.notify.usecases import Notifications, Notifier
     from tightrope.policy.usecases import DecisionBook
     from tightrope.specs.usecases import Shelf
     from tightrope.state.database import opened
@@ -237,6 +242,7 @@ def serving(
         slices, journal = SliceStore(database), Journal(database)
         shelf = Shelf(database, settings.spec_paths, _judged)
         decisions = DecisionBook(database, clock_now)
+        teller = Teller(settings.base_url)
         live = Live(
             database,
             slices,
@@ -249,7 +255,12 @@ def serving(
             now=clock_now,
             incidents=incidents,
             every_s=every_s,
+            keep_s=keep_s,
+            teller=teller,
         )
+
+        def channels() -> Sequence[NotificationChannel]:
+            return live.snapshot.specs.channels
 
         def owned() -> Mapping[str, frozenset[str]]:
             found: dict[str, set[str]] = {}
@@ -259,12 +270,16 @@ def serving(
             return {owner: frozenset(services) for owner, services in found.items()}
 
         access = Access(database, required=settings.auth_required, owned=owned, oidc=oidc_settings(environment))
-        server = Server(settings, live, access, None, shelf, decisions, journal, where, clock_now)
+        notifications = Notifications(database, channels, base_url=settings.base_url, changed=teller.nudge)
+        server = Server(settings, live, access, notifications, shelf, decisions, journal, where, clock_now)
+        postman = Postman(Notifier(database, channels, clock=clock_now), clock_now)
         live.start()
+        postman.start(server.listen)
         try:
             yield server
         finally:
             live.stop()
+            postman.stop()
             decisions.close()
             slices.close()
 

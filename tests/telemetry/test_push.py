@@ -63,7 +63,8 @@ def test_a_slice_is_taken_whole_and_replaces_what_was_there() -> None:
 
 def test_lines_of_json_are_slices() -> None:
     counting = Counting("push", [(0, slices_of())])
-    lines = ['{"series":"checkout","time":%d,"bad":%d,"total":2}' % row for row in ((NOON, 0), (1000 * NOON + 60_000, 2))]
+    times = ((NOON, 0), (1000 * NOON + 60_000, 2))
+    lines = [json.dumps({"series": "checkout", "time": time, "bad": bad, "total": 2}) for time, bad in times]
     assert sent(counting, "\n\n".join([*lines, ""]).encode(), LINES) == [(0, 0, (2, 2)), (0, 1, (0, 2))]
 
 

@@ -203,5 +203,14 @@ def keep_silence_in(connection: Connection, silence: Silence) -> None:
 
 
 def _silence(row: Row[Any]) -> Silence:
-    name, matchers, *rest = row
-    return Silence(name, tuple(map(parse_matcher, json.loads(matchers))), *rest)
+    return Silence(
+        row.id,
+        tuple(map(parse_matcher, json.loads(row.matchers))),
+        row.starts_at,
+        row.ends_at,
+        row.who,
+        row.why,
+        row.created_at,
+        row.ended_at,
+        row.ended_by,
+    )

@@ -93,7 +93,7 @@ class HttpClient:
         for attempt in range(1, self._settings.attempts + 1):
             last = attempt == self._settings.attempts
             try:
-                answer = self._open().request(method, url, **request)
+                answer = self.opened().request(method, url, **request)
             except httpx2.TransportError as error:
                 if last:
                     raise self._unreachable(error, timed_out=isinstance(error, httpx2.TimeoutException)) from None
@@ -120,7 +120,8 @@ class HttpClient:
             self._client.close()
             self._client = None
 
-    def _open(self) -> Any:
+    def opened(self) -> Any:
+        """Hand out the HTTP library's client, made when it is first needed."""
         import httpx2
 
         if self._client is None:
@@ -153,6 +154,79 @@ class HttpClient:
         return SourceUnreachableError(
             f"{where} can't be reached, {tried}: {error}", remedy="check url, and that the server is up"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at an address saw.
+
+    Attributes:
+        status: Of the answer; None: there was none.
+        body: Its first bytes, at most as many as were asked for.
+        micros: How long it took until the last of them was there, microseconds.
+        certificate_until: When the server's certificate ends, UTC epoch seconds; None: there is none, or it was not
+            checked.
+        why: Why there was no answer; empty where there was.
+    """
+
+    status: int | None
+    body: bytes = b""
+    micros: int = 0
+    certificate_until: int | None = None
+    why: str = ""
+
+
+def look(
+    url: str,
+    settings: HttpSettings,
+    *,
+    method: str = "GET",
+    content: bytes = b"",
+    follow: bool = False,
+    most_bytes: int = 0,
+) -> Look:
+    """Ask an address once, over a connection of its own, and tell what came of it and how long it took.
+
+    Nothing that the server does is an error here: a failure is what a probe is there to see.
+
+    Raises:
+        UsageError: The address is none, or the certificates to trust can't be read.
+    """
+    import httpx2
+
+    client = HttpClient(url, settings)
+    body = bytearray()
+    status, until, why = None, None, ""
+    begun = time.perf_counter_ns()
+    end = begun + int(settings.timeout_s * 1_000_000_000)
+    try:
+        opened = client.opened()
+        with opened.stream(
+            method, url, content=content or None, headers={"accept-encoding": "identity"}, follow_redirects=follow
+        ) as answer:
+            until = _certificate_end(answer)
+            for piece in answer.iter_raw() if most_bytes else ():
+                body += piece
+                if len(body) >= most_bytes:
+                    break
+                if time.perf_counter_ns() > end:
+                    raise httpx2.ReadTimeout("")
+            status = answer.status_code
+    except httpx2.TimeoutException:
+        why = f"no answer within {settings.timeout_s:g} s"
+    except (httpx2.InvalidURL, httpx2.HTTPError) as error:
+        why = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+    finally:
+        client.close()
+    micros = (time.perf_counter_ns() - begun) // 1000
+    return Look(status, bytes(body[:most_bytes]), micros, until, why)
+
+
+def _certificate_end(answer: Any) -> int | None:
+    stream = answer.extensions.get("network_stream")
+    secured = stream.get_extra_info("ssl_object") if stream is not None else None
+    certificate = secured.getpeercert() if secured is not None else None
+    return int(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else None
 
 
 def may_pass(status: int) -> bool:

@@ -6,6 +6,7 @@ not depend on how the record is cut into calls.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -210,7 +211,7 @@ def unfold(
     stale_s, stale = 0, memory.stale
     events: list[AlertEvent] = []
     firing = _Firing(plan, alert_memories)
-    walk = _PolicyWalk(plan, memory.policy)
+    walk = _PolicyWalk(plan, memory.policy, firing)
     watched = tuple(
         (number, column, condition)
         for number, (condition, column) in enumerate(zip(plan.conditions, plan.condition_columns, strict=True))
@@ -235,19 +236,18 @@ def unfold(
             if at is not None:
                 events.append(AlertEvent(at, condition.name, condition.severity, fired, number))
                 turns.append((at, number, fired))
-        if len(turns) > 1:
-            turns.sort()
+        turns.sort()
         part = begin
         for at, number, fired in turns:
             if at > part:
-                walk.go_on(code, firing, part, at - step)
+                walk.go_on(code, part, at - step)
                 part = at
-            firing.turn(number, fired)
-        walk.go_on(code, firing, part, end)
+            firing.turn(at, number, fired)
+        walk.go_on(code, part, end)
     events.sort(key=_at)
     policy = walk.arrive()
     telling = _Telling(plan, counted, incidents)
-    transitions = tuple([telling.transition(move, severities) for move, severities in walk.moves])
+    transitions = tuple([telling.transition(move, firing.severities_at(move.at)) for move in walk.moves])
     return Unfolded(
         Memory(memory.history_start, tuple(alert_memories), policy, stale), tuple(events), transitions, stale_s
     )
@@ -264,32 +264,35 @@ def _settled(memory: AlertMemory) -> bool | None:
 
 
 class _Firing:
-    """Which conditions' alerts fire, as bits, with their severities."""
+    """Which conditions' alerts fire, as bits, and since when."""
 
     def __init__(self, plan: Plan, memories: Sequence[AlertMemory]) -> None:
         self._severities = [condition.severity for condition in plan.conditions]
-        self._known: dict[int, frozenset[str]] = {}
         self.bits = sum(1 << number for number, one in enumerate(memories) if one.firing_since is not None)
+        self._turns, self._after = list[int](), [self.bits]
 
-    def turn(self, number: int, fired: bool) -> None:
-        """The alert of a condition fires from here on, or no longer does."""
+    def turn(self, at: int, number: int, fired: bool) -> None:
+        """The alert of a condition fires from an evaluation on, or no longer does."""
         self.bits = self.bits | 1 << number if fired else self.bits & ~(1 << number)
+        self._turns.append(at)
+        self._after.append(self.bits)
 
     def severities(self, bits: int) -> frozenset[str]:
         """Severities of the alerts of some conditions."""
-        known = self._known.get(bits)
-        if known is None:
-            known = frozenset(one for number, one in enumerate(self._severities) if bits >> number & 1)
-            self._known[bits] = known
-        return known
+        return frozenset([one for number, one in enumerate(self._severities) if bits >> number & 1])
+
+    def severities_at(self, at: int) -> frozenset[str]:
+        """Severities of the alerts that fired at an evaluation."""
+        return self.severities(self._after[bisect_right(self._turns, at)])
 
 
 class _PolicyWalk:
     """The policy machine on its way over the stretches; those in which it sees the same are walked in one go."""
 
-    def __init__(self, plan: Plan, memory: PolicyMemory) -> None:
-        self.moves: list[tuple[states.Move, frozenset[str]]] = []
-        self._plan, self._machine = plan, states.Machine(memory, plan.policy.states, plan.step_s)
+    def __init__(self, plan: Plan, memory: PolicyMemory, firing: _Firing) -> None:
+        self.moves: list[states.Move] = []
+        self._plan, self._firing = plan, firing
+        self._machine = states.Machine(memory, plan.policy.states, plan.step_s)
         checks = [*plan.enter, *plan.exit]
         self._columns = (
             {check: index for index, check in enumerate(plan.columns)}
@@ -303,30 +306,22 @@ class _PolicyWalk:
         self._holdings: dict[tuple[int, int], Holding] = {}
         self._code, self._bits = -1, -1
         self._holding: Holding | None = None
-        self._fired: list[tuple[int, frozenset[str]]] = []
         self._begin, self._end = 0, 0
 
-    def go_on(self, code: int, firing: _Firing, begin: int, end: int) -> None:
+    def go_on(self, code: int, begin: int, end: int) -> None:
         """Take in evaluations *begin* to *end* (inclusive), which follow those taken in before."""
-        code, bits = code & self._relevant, firing.bits
+        code &= self._relevant
+        bits = self._firing.bits if self._columns else 0  # without these, nothing asks for alerts
         if code == self._code and bits == self._bits:
             self._end = end
             return
         self._code, self._bits = code, bits
-        severities = firing.severities(bits)
         holding = self._holdings.get((code, bits))
         if holding is None:
-            found = Holding(
-                tuple(_holds(check, code, self._columns, severities) for check in self._plan.enter),
-                tuple(_holds(check, code, self._columns, severities) for check in self._plan.exit),
-            )
-            # equal ones are the same one
-            holding = next((one for one in self._holdings.values() if one == found), found)
-            self._holdings[code, bits] = holding
+            holding = self._holdings[code, bits] = self._held(code, self._firing.severities(bits))
         if holding is not self._holding:
             self._walk()
-            self._holding, self._begin, self._fired = holding, begin, []
-        self._fired.append((begin, severities))
+            self._holding, self._begin = holding, begin
         self._end = end
 
     def arrive(self) -> PolicyMemory:
@@ -340,10 +335,17 @@ class _PolicyWalk:
         self._machine.pause()
         self._code = -1
 
+    def _held(self, code: int, severities: frozenset[str]) -> Holding:
+        """Which conditions hold; equal answers are the same object."""
+        found = Holding(
+            tuple(_holds(check, code, self._columns, severities) for check in self._plan.enter),
+            tuple(_holds(check, code, self._columns, severities) for check in self._plan.exit),
+        )
+        return next((one for one in self._holdings.values() if one == found), found)
+
     def _walk(self) -> None:
         if self._holding is not None:
-            for move in self._machine.go_through(self._holding, self._begin, self._end):
-                self.moves.append((move, next(fired for since, fired in reversed(self._fired) if since <= move.at)))
+            self.moves += self._machine.go_through(self._holding, self._begin, self._end)
             self._holding = None
 
 

@@ -44,8 +44,9 @@ from tightrope.loop.exclusions import stretches_of
 from tightrope.loop.feeds import Fed, Feed, Hear, Pump, Turns, Wanted
 from tightrope.loop.snapshot import Backfill, Snapshot, Turned
 from tightrope.loop.store import Asked, LiveStore, Remembered
+from tightrope.loop.telling import Flowed, Teller
 from tightrope.loop.tracks import Track, tracks_of
-from tightrope.policy.states import strictest
+from tightrope.policy.states import named, strictest
 from tightrope.sli.coverage import Stretch, fill_gaps
 from tightrope.sli.methods import combine
 from tightrope.sli.slices import MILLIONTH, Slices
@@ -92,16 +93,6 @@ class _Turn:
     services: set[str] = field(default_factory=set)
 
 
-class Told:
-    """Whoever turns what happened into alerts and messages; nobody by default."""
-
-    def __call__(
-        self, connection: Any, turn: Sequence[tuple[Track, Memory, Outcome]], specs: Specs, now: int
-    ) -> list[Happening]:
-        """Write what is to be told in the caller's transaction, and hand back events for the journal."""
-        return []
-
-
 class Live:
     """The running loop. Any thread may ask where things stand; one thread, started by `start`, turns it.
 
@@ -116,7 +107,7 @@ class Live:
         receivers: Read what is sent to us, by type.
         now: Tells the time, UTC epoch seconds.
         incidents: Known incidents.
-        told: Turns outcomes into alerts and messages within the transaction of a turn.
+        teller: Turns outcomes into alerts and messages within the transaction of a turn; None: nobody is told.
         every_s: Seconds from turn to turn.
         keep_s: How long slices are kept beyond what anything looks back at, seconds; None: for ever.
         tidy_s: Seconds between two times of tidying the store.
@@ -136,7 +127,7 @@ class Live:
         receivers: Mapping[str, Any],
         now: Callable[[], int],
         incidents: Sequence[Incident] = (),
-        told: Callable[..., list[Happening]] | None = None,
+        teller: Teller | None = None,
         every_s: float = 1.0,
         keep_s: int | None = None,
         tidy_s: float = 600.0,
@@ -153,7 +144,10 @@ class Live:
         self._now = now
         self._recorded_incidents = tuple(incidents)
         self._incidents = tuple(incidents)
-        self._told = told if told is not None else Told()
+        self._teller = teller
+        if teller is not None:
+            teller.look_after(self)
+        self._anew = True  # the specs were followed anew: alerts of objectives that are gone end
         self._every_s = every_s
         self._pump = pump
         self._keep_s = keep_s
@@ -270,6 +264,10 @@ class Live:
                     self._wake.wait(self._every_s)
                 self._asked = False
 
+    def now(self) -> int:
+        """The present, UTC epoch seconds."""
+        return self._now()
+
     @property
     def snapshot(self) -> Snapshot:
         """Where everything stands."""
@@ -377,7 +375,7 @@ class Live:
             self._evaluator = LiveEvaluator(self._rows)
             self._boards.clear()
             self._seats.clear()
-        self._specs, self._since = specs, now
+        self._specs, self._since, self._anew = specs, now, True
         self._outside_to = 0
         found = {track.key: track for track in tracks_of(specs, self._incidents)}
         for key, track in found.items():
@@ -933,7 +931,8 @@ class Live:
 
     def _store_turn(self, turn: _Turn) -> None:
         """Store what the turn changed, in one transaction, events last."""
-        if not turn.changed and not turn.outcomes:
+        due = self._teller is not None and (self._anew or self._teller.due(turn.at))
+        if not turn.changed and not turn.outcomes and not due:
             return
         if self._specs is None:
             raise AssertionError("specs are followed before anything is evaluated")
@@ -948,17 +947,22 @@ class Live:
                     ),
                 )
                 turn.events += [event for track, _, outcome in turn.outcomes for event in _moves(track, outcome)]
-                turn.events += flows
-                turn.events += self._told(connection, turn.outcomes, self._specs, turn.at)
+                turn.events += [_flow_event(one) for one in flows]
+                if self._teller is not None:
+                    watched = {key for key, one in self._tracks.items() if one.watched} if self._anew else None
+                    turn.events += self._teller.turn_in(
+                        connection, turn.outcomes, flows, self._specs, turn.at, watched=watched
+                    )
                 if turn.events:
                     self._journal.append_in(connection, turn.events)
         except StoreError:
             self._broken = True
             raise
+        self._anew = False
         for track in turn.changed.values():
             track.saved_to = track.evaluated_to or 0
 
-    def _flows(self, turn: _Turn) -> list[Happening]:
+    def _flows(self, turn: _Turn) -> list[Flowed]:
         """Services whose flow is another one than before the turn: the strictest state over their objectives."""
         found = []
         for service in sorted({track.slo.service for track, _, _ in turn.outcomes}):
@@ -971,23 +975,14 @@ class Live:
             now = strictest(policy, [one.state for one in group])
             if then == now:
                 continue
-            states = {state.name: state for state in policy.states}
             moves = [
                 one.at
                 for track, _, outcome in turn.outcomes
                 if track.slo.service == service
                 for one in outcome.transitions
             ]
-            at = max(moves, default=turn.at)
-            data = {
-                "from": then,
-                "to": now,
-                "flow": str(states[now].flow),
-                "at": time_text(at),
-                "reason": next((one.reason for one in group if one.state == now and one.reason), ""),
-                "policy": policy.name,
-            }
-            found.append(_event("dev.tightrope.flow.changed.v1", service, at, data))
+            reason = next((one.reason for one in group if one.state == now and one.reason), "")
+            found.append(Flowed(service, max(moves, default=turn.at), then, now, reason, policy))
         return found
 
     # --- who asks --------------------------------------------------------------------------------------------------
@@ -1167,6 +1162,18 @@ def _moves(track: Track, outcome: Outcome) -> Iterator[Happening]:
             "policy": track.policy.name,
         }
         yield _event("dev.tightrope.state.changed.v1", track.slo.service, one.at, data)
+
+
+def _flow_event(one: Flowed) -> Happening:
+    data = {
+        "from": one.before,
+        "to": one.after,
+        "flow": str(named(one.policy, one.after).flow),
+        "at": time_text(one.at),
+        "reason": one.reason,
+        "policy": one.policy.name,
+    }
+    return _event("dev.tightrope.flow.changed.v1", one.service, one.at, data)
 
 
 def _event(kind: str, service: str, at: int, data: Mapping[str, Any]) -> Happening:

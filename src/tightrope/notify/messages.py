@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from tightrope.alerting.grouping import NO_DATA, Alert, Change, Out
-from tightrope.base.units import percent_text, span_text, time_text
+from tightrope.base.units import duration_text, percent_text, span_text, time_text
 from tightrope.budget.burn import Burn, allowed_share
 from tightrope.budget.statement import Budget, Statement
 from tightrope.budget.words import (
@@ -251,7 +251,7 @@ def _alert_title(
     if change == REPEATED:
         return f"{who} still {burning}, for {span_text(max(0, now - alert.opened_at))}"
     if change == Change.REOPENED:
-        return f"{who} {burning} once more, the {_ordinal(alert.times)} time since {_clock(alert.opened_at, now)}"
+        return f"{who}, the {_ordinal(alert.times)} time since {_clock(alert.opened_at, now)}, {burning}"
     return f"{who} {burning}"
 
 
@@ -261,8 +261,8 @@ def _burning(out: Sequence[Out], facts: Facts | None, now: int) -> str:
     if facts is None or burn is None:
         rule = f" ({out[0].name})" if out else ""
         return f"burns its error budget too fast{rule}"
-    lost = f"{percent_text(_share(burn, facts))} lost in {span_text(burn.lookback_s)}"
-    return f"burns its budget {burn_text(burn.rate)} too fast: {lost}, {_ending(facts, now)}"
+    lost = f"{percent_text(_share(burn, facts))} lost in {duration_text(burn.lookback_s)}"
+    return f"burns its budget {burn_text(burn.rate)} as fast as planned: {lost}, {_ending(facts, now)}"
 
 
 def _ending(facts: Facts, now: int) -> str:
@@ -289,7 +289,7 @@ def _alert_lines(
 ) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     if facts is not None:
-        promise = f"{alert.track} promises {_percent(facts.target)} over {span_text(facts.window_s)}"
+        promise = f"{alert.track} promises {_percent(facts.target)} over {duration_text(facts.window_s)}"
         lines.append(("Promise", promise))
         burn = _leading_burn(out, facts)
         if burn is not None and not over:
@@ -318,7 +318,7 @@ def _lost(burn: Burn, facts: Facts) -> str:
         parts[1] += " of full outage"
         bad, total = Fraction(burn.bad, facts.scale), Fraction(burn.total, facts.scale)
         parts.append(f"{amount_text(bad, 0)} of {amount_text(total, 0).removesuffix(' events')}")
-    return f"{', '.join(parts)}, in the last {span_text(burn.lookback_s)}; burn {burn_text(burn.rate)}"
+    return f"{', '.join(parts)}, in the last {duration_text(burn.lookback_s)}; burn {burn_text(burn.rate)}"
 
 
 def _allowed(facts: Facts) -> str:
@@ -431,8 +431,8 @@ def trial_message(channel: str, who: str, now: int, *, base_url: str = "") -> Me
 
 
 def _who(alert: Alert) -> str:
-    """The service, and the objective where its name says more."""
-    return alert.service if alert.track == alert.service else f"{alert.service} ({alert.track})"
+    """The objective, and the service where the name of that does not say it."""
+    return alert.track if alert.service in alert.track else f"{alert.service} ({alert.track})"
 
 
 def _percent(share: Fraction) -> str:

@@ -15,7 +15,7 @@ from tightrope.telemetry.questions import Horizon, Tell
 from tightrope.telemetry.reading import Reading
 from tightrope.telemetry.received import RECEIVED
 from tightrope.telemetry.receivers import Receiver
-from tightrope.telemetry.sources import Source
+from tightrope.telemetry.sources import Prober, Source
 
 SOURCES = {
     "csv": "csv:CsvFiles",
@@ -24,6 +24,7 @@ SOURCES = {
     "openmetrics": "openmetrics:Expositions",
     "prometheus": "prometheus:Prometheus",
     "sql": "sql:SqlDatabase",
+    "probe": "probe:HttpProbe",
 }
 """Types of data source, and the door of each, opened when it is needed."""
 
@@ -104,6 +105,13 @@ def open_source(source: DataSource) -> Source:
     module, name = where.split(":")
     opened: Source = getattr(import_module(f"tightrope.telemetry.sources.{module}"), name)(source)
     return opened
+
+
+def open_probe(source: DataSource) -> Prober:
+    """Make ready to probe a data source of the type ``probe``; raises `UsageError` for wrong settings."""
+    from tightrope.telemetry.sources.probe import HttpProbe
+
+    return HttpProbe(source)
 
 
 def open_receiver(kind: str) -> Receiver:

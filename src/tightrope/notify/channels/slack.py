@@ -1,7 +1,7 @@
 """Slack: by an incoming webhook; or by a bot's token, so that one alert is one message that is kept up to date.
 
-Source: Slack, incoming webhooks, ``chat.postMessage``, ``chat.update``; at most 50 blocks, 3,000 characters in a section
-and 150 in a header, and about 13,200 in all; ``& < >`` are escaped.
+Source: Slack, incoming webhooks, ``chat.postMessage``, ``chat.update``; at most 50 blocks, 3,000 characters in a
+section and 150 in a header, and about 13,200 in all; ``& < >`` are escaped.
 """
 
 from __future__ import annotations
@@ -56,10 +56,9 @@ class Slack:
             return self._first(parcel)
         if not reply.sent:
             return reply
-        update = self._ask("chat.update", {"channel": room, "ts": moment, **body})
-        if update.sent or not update.passing:  # the reply is there, and that is what counts
-            return Answer(sent=True, reference=parcel.thread)
-        return update
+        # The reply is there, and that is what counts: to send it again because of this would tell it twice.
+        self._ask("chat.update", {"channel": room, "ts": moment, **body})
+        return Answer(sent=True, reference=parcel.thread)
 
     def _ask(self, method: str, body: dict[str, Any]) -> Answer:
         reply = self._post.post(f"/api/{method}", body, headers={"content-type": "application/json; charset=utf-8"})

@@ -125,11 +125,11 @@ def _request(form: int, body: bytes) -> Any:
 def _check_shape(content: Any, names: tuple[str, ...] = ("resourceMetrics", "scopeMetrics", "metrics")) -> None:
     """Refuse what protobuf's reader of JSON would pass over in silence."""
     if not isinstance(content, dict):
-        raise ValueError(f"an object should stand where {str(content)[:40]!r} does")
+        raise TypeError(f"an object should stand where {str(content)[:40]!r} does")
     if names:
         inside = content.get(names[0]) or []
         if not isinstance(inside, list):
-            raise ValueError(f"{names[0]} must be a list")
+            raise TypeError(f"{names[0]} must be a list")
         for one in inside:
             _check_shape(one, names[1:])
 

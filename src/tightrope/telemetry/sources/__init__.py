@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from tightrope.telemetry.probing import ProbeResult
 from tightrope.telemetry.questions import Answer, Ask, Horizon, Tell
 
 
@@ -23,4 +24,15 @@ class Source(Protocol):
             DataError: What was read can't be true.
             SourceError: The source refused, or answered nonsense; `SourceUnreachableError`: it could not be reached.
         """
+        ...
+
+
+class Prober(Protocol):
+    """A place that tells only how it is now, and has to be looked at again and again."""
+
+    every_s: int
+    """Seconds from one look to the next."""
+
+    def probe(self, now: int) -> ProbeResult:
+        """Look once, and judge; raises `UsageError` where the settings can't be used. *now* is UTC epoch seconds."""
         ...

@@ -1,0 +1,56 @@
+"""The postman: empties the outbox in a thread of its own, after each turn and whenever something is due again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from queue import Empty, Queue
+from threading import Event, Thread
+
+from tightrope.base.errors import TightropeError
+from tightrope.loop.snapshot import Turned
+from tightrope.notify.usecases import Notifier
+
+LOOKS_EVERY_S = 5.0
+"""How long an outbox is left alone at most."""
+
+
+class Postman:
+    """Sends what is in the outbox until it is stopped.
+
+    Args:
+        notifier: Sends what is due.
+        now: Tells the time, UTC epoch seconds.
+    """
+
+    def __init__(self, notifier: Notifier, now: Callable[[], int]) -> None:
+        self._notifier = notifier
+        self._now = now
+        self._stop = Event()
+        self._thread: Thread | None = None
+        self.failure = ""
+
+    def start(self, listen: Callable[[], AbstractContextManager[Queue[Turned]]]) -> None:
+        """Look into the outbox after every turn that *listen* tells of, and every few seconds."""
+        self._thread = Thread(target=self._run, args=(listen,), name="postman", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the messages under way; what is not sent waits for the next start."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(15)
+        self._notifier.close()
+
+    def _run(self, listen: Callable[[], AbstractContextManager[Queue[Turned]]]) -> None:
+        with listen() as ear:
+            while not self._stop.is_set():
+                try:
+                    self._notifier.run_once(self._now())
+                    self.failure = ""
+                except TightropeError as error:
+                    self.failure = error.message
+                try:
+                    ear.get(timeout=LOOKS_EVERY_S / 5 if self.failure else LOOKS_EVERY_S)
+                except Empty:
+                    continue
