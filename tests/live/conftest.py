@@ -52,6 +52,40 @@ def start_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
         yield start
 
 
+@pytest.fixture
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a real Alertmanager that tells nobody, and hand out its address; skips where the program is missing."""
+    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    if program is None:
+        pytest.skip("Alertmanager is not installed (Debian: apt-get install prometheus-alertmanager)")
+    folder = tmp_path_factory.mktemp("alertmanager")
+    program = _at_home(Path(program), folder)
+    (folder / "alertmanager.yml").write_text(
+        "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n", encoding="utf-8"
+    )
+    with _running_alertmanager(program, folder) as url:
+        yield url
+
+
+_SHARE = Path("/usr/share/prometheus/alertmanager")
+
+
+def _at_home(program: Path, folder: Path) -> str:
+    """A copy of an Alertmanager that was unpacked and not installed, which finds its templates where they are.
+
+    Debian's build looks for them under /usr/share only; a path of the same length leads to *folder* in its place.
+    """
+    templates = program.resolve().parent.parent / "share" / _SHARE.relative_to("/usr/share")
+    if (_SHARE / "default.tmpl").exists() or not (templates / "default.tmpl").exists():
+        return str(program)
+    here = "t".rjust(len(str(_SHARE)), "/").replace("//", "./")
+    shutil.copytree(templates, folder / "t", ignore=shutil.ignore_patterns("ui", "no-ui"))
+    copy = folder / "alertmanager"
+    copy.write_bytes(program.read_bytes().replace(str(_SHARE).encode(), here.encode()))
+    copy.chmod(0o755)
+    return str(copy)
+
+
 class _running:  # noqa: N801  reads as what it is: with _running(...) as url
     def __init__(self, prometheus: str, folder: Path) -> None:
         self._prometheus = prometheus
@@ -62,13 +96,7 @@ class _running:  # noqa: N801  reads as what it is: with _running(...) as url
         url = f"http://127.0.0.1:{port}"
         self._log = (self._folder / "log").open("wb")
         self._process = subprocess.Popen(
-            [
-                self._prometheus,
-                "--config.file=prometheus.yml",
-                "--storage.tsdb.path=data",
-                "--storage.tsdb.retention.time=100y",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
+            self._command(f"127.0.0.1:{port}"),
             cwd=self._folder,
             stdout=self._log,
             stderr=self._log,
@@ -80,6 +108,15 @@ class _running:  # noqa: N801  reads as what it is: with _running(...) as url
             raise
         return url
 
+    def _command(self, address: str) -> list[str]:
+        return [
+            self._prometheus,
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--storage.tsdb.retention.time=100y",
+            f"--web.listen-address={address}",
+        ]
+
     def _wait_for(self, url: str) -> None:
         end = time.monotonic() + _STARTS_WITHIN_S  # noqa: TID251  waits for a real process
         while time.monotonic() < end and self._process.poll() is None:  # noqa: TID251
@@ -89,7 +126,7 @@ class _running:  # noqa: N801  reads as what it is: with _running(...) as url
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
         log = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
-        pytest.fail(f"Prometheus did not start:\n{log[-2000:]}")
+        pytest.fail(f"{Path(self._prometheus).name} did not start:\n{log[-2000:]}")
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
@@ -99,3 +136,14 @@ class _running:  # noqa: N801  reads as what it is: with _running(...) as url
             self._process.kill()
             self._process.wait()
         self._log.close()
+
+
+class _running_alertmanager(_running):  # noqa: N801  as above
+    def _command(self, address: str) -> list[str]:
+        return [
+            self._prometheus,
+            "--config.file=alertmanager.yml",
+            "--storage.path=data",
+            "--cluster.listen-address=",
+            f"--web.listen-address={address}",
+        ]

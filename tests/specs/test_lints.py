@@ -6,6 +6,7 @@ import pytest
 
 from tests.specs.samples import CONDITION, POLICY, SLO, SOURCE, TIERS, codes, found, only, read, swapped
 from tightrope.specs.lints import SOURCE_TYPES
+from tightrope.telemetry.received import RECEIVED
 from tightrope.telemetry.usecases import SOURCES
 
 
@@ -90,7 +91,7 @@ def test_a_source_that_cannot_be_read_is_a_warning_once_and_only_where_an_slo_ne
     assert (finding.code, finding.severity, finding.path) == ("TR043", "warning", "spec.type")
     assert "type 'Prometeus' cannot be read" in finding.message
     assert finding.note == "did you mean prometheus?"
-    assert finding.remedy.endswith("csv, parquet, access-log, openmetrics, prometheus")
+    assert finding.remedy.endswith("access-log, openmetrics, prometheus, sql, probe, remote-write, otlp, push")
     start = finding.place.column - 1
     assert finding.source_line[start : start + finding.place.length] == "Prometeus"
     assert codes(other) == []
@@ -100,7 +101,7 @@ def test_a_source_that_cannot_be_read_is_a_warning_once_and_only_where_an_slo_ne
 
 
 def test_the_types_that_can_be_read_are_those_with_a_door() -> None:
-    assert set(SOURCE_TYPES) == set(SOURCES)
+    assert set(SOURCE_TYPES) == {*SOURCES, *RECEIVED}
 
 
 def test_a_target_of_many_nines_is_shown_with_all_of_them() -> None:

@@ -14,8 +14,9 @@ from tightrope.app import _judged
 from tightrope.base.errors import NotFoundError
 from tightrope.engine.plan import Incident
 from tightrope.loop.assess import Assessment, Read, assess
-from tightrope.loop.live import Backfill, Live, Snapshot, Turned
+from tightrope.loop.live import Live
 from tightrope.loop.server import Server, ServeSettings
+from tightrope.loop.snapshot import Backfill, Snapshot, Turned
 from tightrope.loop.standing import by_service
 from tightrope.policy.usecases import DecisionBook
 from tightrope.specs.model import Slo, Specs

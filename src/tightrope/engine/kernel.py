@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from tightrope.engine.program import Page
-from tightrope.engine.record import Record, Sums
+from tightrope.engine.record import Parts, Record, Room, Sums
 from tightrope.engine.scan import Codes, Indices, Peaks, Scanner, Span, compared_exactly
 from tightrope.sli.slices import Counts
 
@@ -34,6 +34,7 @@ _PAD = 2
 _POINTS = 65_536
 _SERIES = ("bad", "scoped", "total", "missing")
 _NO_BOUND = 1e300
+_MOST = 2**63 - 1
 
 
 def compiled_scanner() -> Scanner:
@@ -41,9 +42,14 @@ def compiled_scanner() -> Scanner:
     return Scanner(sum_up, read)
 
 
-def sum_up(values: Counts, into: Sums) -> None:
-    """Sum up, compiled (`Summing`)."""
-    _summing(values, into)
+def sum_up(values: Counts, into: Sums, lead: int, room: Room) -> Parts:
+    """Sum up, compiled, and cut into parts on the way (`Summing`)."""
+    count = len(into) // _PART + 1
+    parts = Parts(
+        room("begins", count + _PAD + 1, into.dtype.type), room("least", count, np.int64), room("most", count, np.int64)
+    )
+    _summing(values, into, lead, parts.begins, parts.least, parts.most)
+    return parts
 
 
 def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tuple[Indices, Codes]:
@@ -57,7 +63,9 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
         space.array("codes", _POINTS, np.uint64),
         space.array("doubts", _POINTS, np.uint64),
     )
-    coarse = _coarse_sums(record)
+    bad, total = record.parts["bad"], record.parts["total"]
+    scoped, seen_parts = record.parts.get("scoped", bad), record.parts.get("seen", total)
+    parts = bad.begins, scoped.begins, total.begins, seen_parts.begins, bad.most, scoped.most, total.least
     slices: list[Indices] = []
     codes: list[Codes] = []
     carry = np.zeros(3, np.uint64)
@@ -65,7 +73,7 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
         at = span.first
         while at < span.last:
             found, at = _walk(
-                record.bad, record.scoped, record.total, missing, seen, *coarse, record.seen is not None, record.lead,
+                record.bad, record.scoped, record.total, missing, seen, *parts, record.seen is not None, record.lead,
                 span.first, at, span.last, -1 if span.lower is None else max(span.lower, -record.lead),
                 span.lower is not None, span.full, -1 if span.elapsed is None else span.elapsed,
                 *tables, peaks.values, peaks.slices, carry, *out,
@@ -75,25 +83,6 @@ def read(page: Page, record: Record, spans: Sequence[Span], peaks: Peaks) -> tup
             slices.append(points)
             codes.append(code)
     return np.concatenate(slices), np.concatenate(codes)
-
-
-def _coarse_sums(record: Record) -> tuple[npt.NDArray[Any], ...]:
-    """The running sums at the beginnings of parts, of each series, and the least of the single totals in each part."""
-    parts = len(record.total) // _PART + 1
-    least = record.workspace.array("least", parts, np.float64)
-    made: dict[int, Sums] = {}
-
-    def coarse(name: str, sums: Sums | None, least: npt.NDArray[np.float64]) -> Sums:
-        if sums is None:
-            return made[id(record.total)]
-        if id(sums) not in made:
-            made[id(sums)] = record.workspace.array(f"coarse {name}", parts + _PAD + 1, sums.dtype.type)
-            _coarse(sums, made[id(sums)], least)
-        return made[id(sums)]
-
-    total = coarse("total", record.total, least)
-    bad, scoped, seen = (coarse(name, getattr(record, name), least[:0]) for name in ("bad", "scoped", "seen"))
-    return bad, scoped, total, seen, least
 
 
 @lru_cache(maxsize=4096)
@@ -138,29 +127,35 @@ def _settle(page: Page, record: Record, span: Span, points: Indices, codes: Code
 
 
 @_compiled
-def _summing(values: Counts, into: Sums) -> None:
-    total = 0
-    for index in range(len(values)):
-        total += values[index]
-        into[index] = total
-
-
-@_unordered
-def _coarse(sums, into, least):  # type: ignore[no-untyped-def]
-    """The running sum at each part's beginning, and the least of the single slices in each part, if there is room."""
-    for part in range(len(into)):
-        into[part] = 0 if part < _PAD else sums[min((part - _PAD) * _PART, len(sums) - 1)]
-    for part in range(len(least)):
-        first, last = np.uint64(part * _PART), np.uint64(min((part + 1) * _PART, len(sums) - 1))
-        fewest = _NO_BOUND
-        for i in range(first, last):
-            fewest = min(fewest, float(sums[i + np.uint64(1)] - sums[i]))
-        least[part] = fewest
+def _summing(values, into, lead, begins, least, most):  # type: ignore[no-untyped-def]
+    first, total, large = lead // _PART, 0, False
+    begins[: min(first + 1 + _PAD, len(begins))] = 0
+    least[:first] = 0
+    most[:first] = 0
+    for part in range(first, len(least)):
+        low, high = max(0, part * _PART - lead), min((part + 1) * _PART - lead, len(values))
+        size, start, ahead = np.uint64(max(0, high - low)), np.uint64(low), np.uint64(lead + 1 + low)
+        fewest, greatest = _MOST if part * _PART >= lead else 0, 0
+        for i in range(size):
+            fewest = min(fewest, values[start + i])
+            greatest = max(greatest, values[start + i])
+        for i in range(size):
+            total += values[start + i]
+            into[ahead + i] = total
+        begins[part + 1 + _PAD], least[part], most[part] = total, fewest, greatest
+        large |= total < 0 or greatest > _MOST // _PART
+    if large:  # perhaps beyond what 64 bits hold: then the sum of floats tells how far
+        rough = 0.0
+        for value in values:
+            rough += value
+        if rough > _MOST // 2:
+            into[-1] = rough
 
 
 @_compiled
 def _walk(  # type: ignore[no-untyped-def]
-    bad, scoped, total, missing, seen, coarse_bad, coarse_scoped, coarse_total, coarse_seen, least, gappy, lead,
+    bad, scoped, total, missing, seen, bad_begins, scoped_begins, total_begins, seen_begins, bad_most, scoped_most, least,
+    gappy, lead,
     origin, begin, end, lower, fixed, full, elapsed,
     series, tops, bottoms, projected, peaking, starts, lows, highs, flags,
     count_series, count_lookbacks, count_least, count_flags,
@@ -177,8 +172,8 @@ def _walk(  # type: ignore[no-untyped-def]
     """
     sure, turning = np.empty(_PARTS, np.uint64), np.empty(_PARTS, np.bool_)
     code, doubt = np.empty(_PARTS * _PART, np.uint64), np.empty(_PARTS * _PART, np.uint64)
-    bounds, opened = np.empty((4, _PARTS)), np.empty(_PARTS, np.uint64)
-    above, below = np.empty(_PART), np.empty(_PART)
+    bounds, opened = np.empty((5, _PARTS)), np.empty(_PARTS, np.uint64)
+    above, below, ratios = np.empty(_PART), np.empty(_PART), np.empty(_PART)
     nothing = np.uint64(0)
     found, at = 0, begin
     while at < end and found + len(code) <= len(points):
@@ -198,13 +193,13 @@ def _walk(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             if series[number] == 1:
                 _read(
-                    scoped, total, seen, coarse_scoped, coarse_total, coarse_seen, least, how, lows, highs, flags,
-                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below,
+                    scoped, total, seen, scoped_begins, total_begins, seen_begins, scoped_most, least, how, lows, highs, flags,
+                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
                 )  # fmt: skip
             else:
                 _read(
-                    bad, total, seen, coarse_bad, coarse_total, coarse_seen, least, how, lows, highs, flags,
-                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below,
+                    bad, total, seen, bad_begins, total_begins, seen_begins, bad_most, least, how, lows, highs, flags,
+                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
                 )  # fmt: skip
         for number in range(len(count_series)):
             back = full if count_lookbacks[number] < 0 else count_lookbacks[number]
@@ -240,8 +235,8 @@ def _walk(  # type: ignore[no-untyped-def]
 
 @_compiled
 def _read(  # type: ignore[no-untyped-def]
-    sums, total, seen, coarse_sums, coarse_total, coarse_seen, least, how, lows, highs, flags,
-    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below,
+    sums, total, seen, begins, total_begins, seen_begins, greatest, least, how, lows, highs, flags,
+    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
 ):  # fmt: skip
     """Read one ratio on a block: its marks into *sure* (part by part) or *code* and *doubt* (slice by slice), its peak.
 
@@ -259,10 +254,12 @@ def _read(  # type: ignore[no-untyped-def]
     first_part = (lead + at) // _PART
     parts = (lead + stop - 1) // _PART + 1 - first_part
     if not _bound(
-        sums, total, coarse_sums, coarse_total, coarse_seen, least, seen, how, first_part, parts, bounds
+        sums, total, seen, begins, total_begins, seen_begins, greatest, least, how, first_part, parts, bounds
     ):
         return
-    if not _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, peak, sure, opened):
+    # the peak is no lower than what some part reaches at least
+    bar = max(peak, _highest(bounds[2], bounds[3], parts, bounds[4]) * (1 - 1e-12)) if peaking else _NO_BOUND
+    if not _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, bar, sure, opened):
         return
     for part in range(parts):
         if opened[part] == 0:
@@ -289,10 +286,10 @@ def _read(  # type: ignore[no-untyped-def]
             fewest *= float(elapsed + (here - origin)) / full
             most *= float(elapsed + (here + size - 1 - origin)) / full
             first_bad *= float(elapsed + (here - origin)) / full
-        few = max(few, bounds[1, part])
+        most, few = min(most, bounds[0, part]), max(few, bounds[1, part])
         if few <= 0:
             fewest = 0.0
-        open_yet, known = most > 0 and most * (1 + 1e-12) >= peak * few, nothing
+        open_yet, known = most > 0 and most * (1 + 1e-12) >= bar * few, nothing
         # the marks next to the ratio at the first slice, and the peak: nothing turns while it stays between them
         from_above, from_below, at_first = -1.0, _NO_BOUND, nothing
         for mark in range(first_mark, last_mark):
@@ -308,7 +305,7 @@ def _read(  # type: ignore[no-untyped-def]
         if not open_yet:
             sure[part] |= known
             continue
-        peak_bound = peak * (1 - 1e-12)
+        peak_bound = bar * (1 - 1e-12)
         if plain and _stays(sums, total, high, top, size, from_above, min(from_below, peak_bound)):
             sure[part] |= at_first
             continue
@@ -331,13 +328,13 @@ def _read(  # type: ignore[no-untyped-def]
             outside += 1 if (above[i] <= from_above * below[i]) | (above[i] > from_below * below[i]) else 0
             passed += 1 if above[i] > peak_bound * below[i] else 0
         if passed:
-            value = _highest(above, below, size)
+            value = _highest(above, below, size, ratios)
             if value > peak:
                 peak = value
                 i = 0
-                while above[i] / max(below[i], 1.0) < peak:
+                while ratios[i] < peak:
                     i += 1
-                peak_values[number], peak_slices[number] = peak, here + i
+                peak_values[number], peak_slices[number], bar = peak, here + i, max(bar, peak)
         if not outside:
             sure[part] |= at_first
             continue
@@ -357,7 +354,9 @@ def _read(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _bound(sums, total, coarse_sums, coarse_total, coarse_seen, least, seen, how, first, parts, bounds):  # type: ignore[no-untyped-def]
+def _bound(  # type: ignore[no-untyped-def]
+    sums, total, seen, begins, total_begins, seen_begins, greatest, least, how, first, parts, bounds
+):
     """Bound a ratio in some parts: the most bad units, the fewest valid ones, and the fewest bad, the most valid ones.
 
     Returns:
@@ -365,41 +364,44 @@ def _bound(sums, total, coarse_sums, coarse_total, coarse_seen, least, seen, how
     """
     lead, origin, _, _, full, top_pinned, back, bottom_pinned, beneath, seen_pinned, elapsed, gappy, _, _, _, _ = how
     most, few, fewest, many = bounds[0, :parts], bounds[1, :parts], bounds[2, :parts], bounds[3, :parts]
-    starts, ends = _ends(coarse_sums, first, parts)
+    starts, ends = _ends(begins, first, parts)
     if top_pinned < 0:
-        highest, lowest = _begins(coarse_sums, first, parts, back)
+        highest, lowest = _begins(begins, first, parts, back)
         if ends[parts - 1] == highest[0]:
             return False
         for i in range(parts):
             most[i] = ends[i] - highest[i]
             fewest[i] = starts[i] - lowest[i]
+        behind = (back + _PART - 2) // _PART
+        if behind <= _SHORT and first >= behind:
+            highest = _extreme(greatest, first, parts, behind, True)
+            for i in range(parts):
+                most[i] = min(most[i], float(highest[i]) * back)
     else:
         if ends[parts - 1] == sums[top_pinned]:
             return False
         for i in range(parts):
             most[i] = ends[i] - sums[top_pinned]
             fewest[i] = starts[i] - sums[top_pinned]
-    starts, ends = _ends(coarse_total, first, parts)
+    starts, ends = _ends(total_begins, first, parts)
     if bottom_pinned < 0:
-        highest, lowest = _begins(coarse_total, first, parts, beneath)
+        highest, lowest = _begins(total_begins, first, parts, beneath)
         for i in range(parts):
             few[i] = max(0.0, starts[i] - lowest[i])
             many[i] = ends[i] - highest[i]
         behind = (beneath + _PART - 2) // _PART
         if behind <= _SHORT and first >= behind:
+            lowest = _extreme(least, first, parts, behind, False)
             for i in range(parts):
-                low = least[first + i]
-                for j in range(behind):
-                    low = min(low, least[first + i - 1 - j])
-                few[i] = max(few[i], low * beneath)
+                few[i] = max(few[i], float(lowest[i]) * beneath)
     else:
         for i in range(parts):
             few[i] = max(0.0, starts[i] - total[bottom_pinned])
             many[i] = ends[i] - total[bottom_pinned]
     if gappy:
-        starts, ends = _ends(coarse_seen, first, parts)
+        starts, ends = _ends(seen_begins, first, parts)
         if seen_pinned < 0:
-            highest, lowest = _begins(coarse_seen, first, parts, full)
+            highest, lowest = _begins(seen_begins, first, parts, full)
             for i in range(parts):
                 most[i] *= float(ends[i] - highest[i]) / full
                 fewest[i] = max(0.0, fewest[i]) * max(0.0, float(starts[i] - lowest[i]) / full)
@@ -418,21 +420,36 @@ def _bound(sums, total, coarse_sums, coarse_total, coarse_seen, least, seen, how
 
 
 @_compiled
-def _ends(coarse, first, parts):  # type: ignore[no-untyped-def]
+def _extreme(values, first, parts, behind, greatest):  # type: ignore[no-untyped-def]
+    """For some parts, the most or the least of a value of the part and of so many before it."""
+    found = values[first : first + parts].copy()
+    for j in range(1, behind + 1):
+        others = values[first - j : first - j + parts]
+        if greatest:
+            for i in range(parts):
+                found[i] = max(found[i], others[i])
+        else:
+            for i in range(parts):
+                found[i] = min(found[i], others[i])
+    return found
+
+
+@_compiled
+def _ends(begins, first, parts):  # type: ignore[no-untyped-def]
     """What may be the least and the most of the running sums at the ends of some parts' slices."""
     low = first + _PAD
-    return coarse[low : low + parts], coarse[low + 1 : low + 1 + parts]
+    return begins[low : low + parts], begins[low + 1 : low + 1 + parts]
 
 
 @_compiled
-def _begins(coarse, first, parts, back):  # type: ignore[no-untyped-def]
+def _begins(begins, first, parts, back):  # type: ignore[no-untyped-def]
     """What may be the least and the most of the running sums so many slices before the ends of some parts' slices."""
     low, high = first + _PAD - (back + _PART - 2) // _PART, first + _PAD + 1 - back // _PART
-    return coarse[low : low + parts], coarse[high : high + parts]
+    return begins[low : low + parts], begins[high : high + parts]
 
 
 @_compiled
-def _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, peak, sure, opened):  # type: ignore[no-untyped-def]
+def _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, bar, sure, opened):  # type: ignore[no-untyped-def]
     """Note the marks that surely hold throughout a part, and which parts leave a mark or the peak open.
 
     Returns:
@@ -441,7 +458,7 @@ def _settle_parts(bounds, parts, first_mark, last_mark, lows, highs, flags, peak
     most, few, fewest, many = bounds[0, :parts], bounds[1, :parts], bounds[2, :parts], bounds[3, :parts]
     one, nothing = np.uint64(1), np.uint64(0)
     for i in range(parts):
-        opened[i] = one if (most[i] > 0) & (most[i] * (1 + 1e-12) >= peak * few[i]) else nothing
+        opened[i] = one if (most[i] > 0) & (most[i] * (1 + 1e-12) >= bar * few[i]) else nothing
     for mark in range(first_mark, last_mark):
         low, high = lows[mark], highs[mark]
         for i in range(parts):
@@ -495,11 +512,12 @@ def _turn(part, size, turning, code, doubt):  # type: ignore[no-untyped-def]
 
 
 @_unordered
-def _highest(above, below, size):  # type: ignore[no-untyped-def]
-    """The highest ratio; 0 where there are no valid units, of which there is at least 1 otherwise."""
+def _highest(above, below, size, ratios):  # type: ignore[no-untyped-def]
+    """All ratios, and the highest of them; where there are valid units at all, there is at least 1."""
     highest = 0.0
     for i in range(size):
-        highest = max(highest, above[i] / max(below[i], 1.0))
+        ratios[i] = above[i] / max(below[i], 1.0)
+        highest = max(highest, ratios[i])
     return highest
 
 

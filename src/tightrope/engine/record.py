@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,29 @@ from tightrope.sli.coverage import Stretch, forgive
 from tightrope.sli.slices import Counts, Mask, Slices
 
 Sums = npt.NDArray[np.float64] | npt.NDArray[np.int64]
-Summing = Callable[[Counts, Sums], None]
-"""Writes the running sum of counts, shape ``(n,)``, into an array of the same length."""
+Room = Callable[[str, int, type[np.generic]], npt.NDArray[Any]]
+"""Gives memory for a purpose: an array of so many numbers of a kind, with whatever they were before."""
 
 _EXACT_FLOAT64 = 2**53
 _EXACT_INT64 = 2**62  # half of what an int64 holds, for the float64 sum that is held against it is rounded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """A series cut into parts of equal length, so that few numbers bound what many slices hold.
+
+    Attributes:
+        begins: The running sum at the beginning of each part.
+        least, most: The least and the most of the single slices of each part, int64.
+    """
+
+    begins: Sums
+    least: Counts
+    most: Counts
+
+
+Summing = Callable[[Counts, Sums, int, Room], Parts | None]
+"""Writes the running sums of counts, shape ``(n,)``, behind so many leading zeros and one more; may cut into parts."""
 
 
 class Workspace:
@@ -55,6 +73,7 @@ class Record:
         seen: Running count of the slices of history but for gaps without units, as float64 or int64 like the sums; None
             where history has no such gap, and all that has elapsed was seen.
         first: Index of the first slice of history.
+        parts: The series in parts, by name, where the sums were made so.
         workspace: Where a scan of this record may keep its intermediate results.
     """
 
@@ -66,6 +85,7 @@ class Record:
     missing: Sums | None
     seen: Sums | None
     first: int
+    parts: Mapping[str, Parts] = field(default_factory=dict)
     workspace: Workspace = field(default_factory=Workspace)
 
     def counts(self, series: str, start: int, end: int) -> int:
@@ -74,9 +94,9 @@ class Record:
         return int(sums[self.lead + max(0, end)] - sums[self.lead + max(-self.lead, min(start, end))])
 
 
-def running_sums(values: Counts, into: Sums) -> None:
-    """Sum up with NumPy."""
-    np.cumsum(values, out=into)
+def running_sums(values: Counts, into: Sums, lead: int, room: Room) -> None:
+    """Sum up with NumPy (`Summing`)."""
+    np.cumsum(values, out=into[lead + 1 :])
 
 
 def record_of(
@@ -109,10 +129,14 @@ def record_of(
     else:
         first = max(0, -((units.start - history_start) // units.step_s))
 
+    parts: dict[str, Parts] = {}
+
     def running(name: str, values: Counts, kind: type[np.float64 | np.int64]) -> Sums:
         sums: Sums = space.array(name, lead + count + 1, kind)
         sums[: lead + 1] = 0
-        summing(values, sums[lead + 1 :])
+        cut = summing(values, sums, lead, lambda what, size, kind: space.array(f"{name}, {what}", size, kind))
+        if cut is not None:
+            parts[name] = cut
         return sums
 
     kind: type[np.float64 | np.int64] = np.float64
@@ -135,7 +159,7 @@ def record_of(
     if unseen is not None and unseen[first:].any():
         unseen[:first] = True
         seen = running("seen", (~unseen).astype(np.int64), kind)
-    return Record(units, lead, bad, total, scoped, missing, seen, first, space)
+    return Record(units, lead, bad, total, scoped, missing, seen, first, parts, space)
 
 
 def _gaps(units: Slices) -> Mask | None:

@@ -206,7 +206,8 @@ def alert_message(
     lines += _recent_lines(recent, alert.opened_at, now) if not over else []
     lines += _advice(alert, change, over=over)
     link = f"{base_url.rstrip('/')}/alerts/{alert.id}" if base_url else ""
-    at = alert.resolved_at if change == Change.RESOLVED else alert.frozen_since if change == Change.FROZEN else None
+    known = {REPEATED: now, Change.RESOLVED: alert.resolved_at, Change.FROZEN: alert.frozen_since, Change.THAWED: now}
+    at = known.get(change, alert.since)
     return Message(
         kind="alert",
         change=str(change),
@@ -384,7 +385,7 @@ def flow_message(change: FlowChange, now: int, *, base_url: str = "") -> Message
     if waits:
         known = standing.coming == RECOVERED and standing.coming_at is not None
         until = f": features wait until about {day_text(standing.coming_at or 0, now)}" if known else ": features wait"
-    elif into:
+    elif into and change.flow_after is Flow.FEATURE:
         until = ": features may ship again"
     guarded = "" if waits or standing.ship.value == "standard" else ", guarded"
     where = f"{change.flow_after} flow" if into else f"state {change.after}"

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -181,18 +182,22 @@ def waits_in(connection: Connection, channel: str, about: str) -> bool:
     return connection.scalar(query.limit(1)) is not None
 
 
-def claim_in(connection: Connection, channel: str, now: int, *, lease_s: int) -> Outgoing | None:
-    """Take the next message of a channel that may be sent now, for *lease_s* seconds: nobody else takes it then.
-
-    A message waits for every earlier one of its channel about the same matter.
-    """
+def _next_in_line() -> ColumnElement[bool]:
+    """Whether no earlier message of the same channel about the same matter waits."""
     earlier = _OUTBOX.alias()
-    first = ~exists().where(
+    return ~exists().where(
         earlier.c.channel == _OUTBOX.c.channel,
         earlier.c.about == _OUTBOX.c.about,
         earlier.c.state == State.WAITING.value,
         earlier.c.sequence < _OUTBOX.c.sequence,
     )
+
+
+def claim_in(connection: Connection, channel: str, now: int, *, lease_s: int) -> Outgoing | None:
+    """Take the next message of a channel that may be sent now, for *lease_s* seconds: nobody else takes it then.
+
+    A message waits for every earlier one of its channel about the same matter.
+    """
     query = (
         select(_OUTBOX)
         .where(
@@ -200,7 +205,7 @@ def claim_in(connection: Connection, channel: str, now: int, *, lease_s: int) ->
             _OUTBOX.c.channel == channel,
             _OUTBOX.c.due_at <= now,
             _OUTBOX.c.leased_until <= now,
-            first,
+            _next_in_line(),
         )
         .order_by(_OUTBOX.c.sequence)
         .limit(1)
@@ -241,11 +246,11 @@ def settle_in(
 
 
 def channels_waiting_in(connection: Connection) -> dict[str, int]:
-    """For each channel that has messages waiting, when the first of them may be sent."""
+    """For each channel that has messages waiting, when the first of those that wait for no other may be sent."""
     ready = case((_OUTBOX.c.due_at > _OUTBOX.c.leased_until, _OUTBOX.c.due_at), else_=_OUTBOX.c.leased_until)
     query = (
         select(_OUTBOX.c.channel, func.min(ready))
-        .where(_OUTBOX.c.state == State.WAITING.value)
+        .where(_OUTBOX.c.state == State.WAITING.value, _next_in_line())
         .group_by(_OUTBOX.c.channel)
     )
     return {row[0]: int(row[1]) for row in connection.execute(query)}

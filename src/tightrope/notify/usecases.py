@@ -189,7 +189,7 @@ class Alerting:
         for one in outbox.told_in(connection, list(alerts)):
             told.setdefault(one.alert, []).append(one)
         silences = alerts_store.silences_in(connection, now=now)
-        due: int | None = now + LOOKED_AT_EVERY_S
+        due = [now + LOOKED_AT_EVERY_S] if any(alert.open for alert in alerts.values()) else []
         for alert in alerts.values():
             slo = slos.get(alert.slo)
             muted = bool(silencing(silences, alert.labels(), now)) or in_maintenance(slo, now, self.stretches)
@@ -197,9 +197,11 @@ class Alerting:
             routes = _with_former(routes_of(slo, specs.channels, alert.service), before, specs.channels)
             made = plan(alert, routes, before, muted=muted, now=now)
             why = next((step.why for step in reversed(steps) if step.alert.id == alert.id), "")
-            written = self._written(connection, made.drafts, now, why)
-            outbox.tell_in(connection, [one for one in made.told if one.channel not in written])
-        return due
+            spared = self._written(connection, made.drafts, now, why)
+            outbox.tell_in(connection, [one for one in made.told if one.channel not in spared])
+            if made.due is not None:
+                due.append(made.due)
+        return min(due, default=None)
 
     def _written(self, connection: Connection, drafts: Sequence[Draft], now: int, why: str) -> set[str]:
         """Put messages into the outbox; returns the channels that were spared a reminder, since one still waits."""

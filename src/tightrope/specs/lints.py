@@ -31,8 +31,19 @@ from tightrope.specs.model import (
 from tightrope.specs.positions import Report, clipped
 from tightrope.specs.shapes import Table, nearest, percent_text
 
-SOURCE_TYPES = ("csv", "parquet", "access-log", "openmetrics", "prometheus")
-"""Types of data source that can be read; ``telemetry`` has a door for each."""
+SOURCE_TYPES = (
+    "csv",
+    "parquet",
+    "access-log",
+    "openmetrics",
+    "prometheus",
+    "sql",
+    "probe",
+    "remote-write",
+    "otlp",
+    "push",
+)
+"""Types of data source that can be read, probed or received; ``telemetry`` has a door for each."""
 
 _LOOKBACK_FIELDS = ("lookbackWindow", "short", "long")  # a tier without `short` derives it from `long`
 _STRICTEST_S = MINUTE_S

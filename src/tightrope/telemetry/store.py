@@ -567,8 +567,8 @@ def _written(batch: Batch) -> bytes:
     columns = (
         np.ascontiguousarray(batch.series, "<i4").tobytes(),
         np.ascontiguousarray(batch.slot, "<i8").tobytes(),
-        np.ascontiguousarray(batch.bad, "<i8").tobytes(),
-        np.ascontiguousarray(batch.total, "<i8").tobytes(),
+        np.ascontiguousarray(batch.bad * batch.covered, "<i8").tobytes(),  # what was not measured counts nothing
+        np.ascontiguousarray(batch.total * batch.covered, "<i8").tobytes(),
         np.ascontiguousarray(batch.covered, np.uint8).tobytes(),
     )
     content = b"".join(columns)

@@ -615,9 +615,9 @@ class _Desk:
                 self._spoilt.add(int(batch.instants[row]) // (self._ask.grain_s * MICROS))
         return bad
 
-    def answer(self, until: int | None) -> Answer:
+    def answer(self, until: int | None, *, whole: bool) -> Answer:
         for question, about, useless in zip(self._ask.questions, self._about, self._useless, strict=True):
-            if useless and (useless == about if self._ask.strays else 2 * useless > about):
+            if whole and useless and (useless == about if self._ask.strays else 2 * useless > about):
                 named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in self._examples[:3])
                 count = (
                     f"none of {about} rows has" if useless == about else f"only {about - useless} of {about} rows have"
@@ -627,7 +627,7 @@ class _Desk:
                     remedy="check the column, or where: and what it lets through",
                 )
         notes = [note for follower in self._followers for note in follower.notes()]
-        notes += dict.fromkeys(self._absences())
+        notes += dict.fromkeys(self._absences()) if whole else ()
         alive = None
         if self._ask.events and self._first is not None:
             grain = self._ask.grain_s * MICROS
@@ -704,13 +704,16 @@ class _Bulk:
         )
 
 
-def tally_rows(batches: Iterable[Batch], asks: Sequence[RowAsk], until: int | None) -> list[Answer]:
+def tally_rows(
+    batches: Iterable[Batch], asks: Sequence[RowAsk], until: int | None, *, whole: bool = True
+) -> list[Answer]:
     """Answer every ask in one pass over the rows, in memory that does not grow with them.
 
     Args:
         batches: The rows, file by file and in the order they stand there; times may come in any order.
         asks: What is asked of them.
         until: Nothing at or after this instant (epoch seconds) is seen; None: no limit.
+        whole: Whether these are all rows, from which it can be told that something is missing or most of it useless.
 
     Returns:
         One answer for each ask, in their order.
@@ -725,4 +728,4 @@ def tally_rows(batches: Iterable[Batch], asks: Sequence[RowAsk], until: int | No
         visible = bulk.screened(batch.before(until))
         for desk in desks:
             desk.take(visible)
-    return [desk.answer(until) for desk in desks]
+    return [desk.answer(until, whole=whole) for desk in desks]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from tightrope.base.clock import now
 from tightrope.base.errors import UsageError
@@ -16,6 +17,9 @@ from tightrope.telemetry.reading import Reading
 from tightrope.telemetry.received import RECEIVED
 from tightrope.telemetry.receivers import Receiver
 from tightrope.telemetry.sources import Prober, Source
+
+if TYPE_CHECKING:
+    from tightrope.telemetry.sources.tailing import Tailing
 
 SOURCES = {
     "csv": "csv:CsvFiles",
@@ -112,6 +116,13 @@ def open_probe(source: DataSource) -> Prober:
     from tightrope.telemetry.sources.probe import HttpProbe
 
     return HttpProbe(source)
+
+
+def open_tailing(source: DataSource, wanted: Sequence[tuple[int, Request]]) -> Tailing:
+    """Follow a growing access log for some objectives, each with a number; raises `UsageError` for a wrong metric."""
+    from tightrope.telemetry.sources.tailing import Tailing
+
+    return Tailing(source, wanted)
 
 
 def open_receiver(kind: str) -> Receiver:

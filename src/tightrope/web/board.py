@@ -11,8 +11,8 @@ from tightrope.base.units import HOUR_S, MINUTE_S
 from tightrope.budget.words import Standing
 from tightrope.loop.assess import Assessment
 from tightrope.loop.forecasting import forecast_of
-from tightrope.loop.live import Snapshot
 from tightrope.loop.server import Server
+from tightrope.loop.snapshot import Snapshot
 from tightrope.loop.standing import by_service, standing_of, tightest
 from tightrope.policy.decision import Forecast
 from tightrope.web.fleet import urgency

@@ -12,7 +12,7 @@ from tightrope.access.tokens import Issued, Token
 from tightrope.base.errors import ConflictError, UsageError
 from tightrope.base.units import DAY_S, parse_duration, percent_text, span_text
 from tightrope.loop.assess import Assessment
-from tightrope.loop.live import Backfill
+from tightrope.loop.snapshot import Backfill
 from tightrope.specs.openslo import sources_of
 from tightrope.web.visit import Desk, Visit
 

@@ -72,18 +72,32 @@ class AccessLogs:
                     f"fields has an unknown name {name!r}", did_you_mean(name, list(_FIELDS), "it can name")
                 )
         self._fields = {name: (str(fields[name]),) if name in fields else known for name, known in _FIELDS.items()}
+        self._stamps = StampColumn()
         options.given("path")
         options.done()
 
     def answer(self, asks: Sequence[Ask], horizon: Horizon, tell: Tell) -> list[Answer]:
         """Answer all asks in one pass over the files."""
-        row_asks = []
-        for ask in asks:
-            resolution_s = ask.step_s or self._resolution_s
-            questions = tuple(self._question(question) for question in ask.questions)
-            row_asks.append(RowAsk(questions, resolution_s or GRAIN_S, resolution_s, events=True, strays=True))
-        files = find(self._options, self._folder, (".log", ".json", ".jsonl", ".ndjson"))
-        return tally_rows(self._batches(files, columns_of(row_asks), tell), row_asks, horizon.until)
+        row_asks = [self.compiled(ask) for ask in asks]
+        return tally_rows(self._batches(self.files(), columns_of(row_asks), tell), row_asks, horizon.until)
+
+    def compiled(self, ask: Ask) -> RowAsk:
+        """Compile the questions of one indicator; raises `UsageError` for a wrong metric spec."""
+        resolution_s = ask.step_s or self._resolution_s
+        questions = tuple(self._question(question) for question in ask.questions)
+        return RowAsk(questions, resolution_s or GRAIN_S, resolution_s, events=True, strays=True)
+
+    def files(self) -> list[Path]:
+        """Find the files of the log; raises `NotFoundError` where there is none."""
+        return find(self._options, self._folder, (".log", ".json", ".jsonl", ".ndjson"))
+
+    def literal_paths(self) -> list[Path]:
+        """List the files that are named one by one, whether they are there or not."""
+        return [Path(self._folder) / text for text in self._options.texts("path")]
+
+    def batch(self, file: str, first: int, lines: list[bytes], columns: Sequence[str]) -> Batch:
+        """Read some lines of a file, of which the first is line *first*."""
+        return self._batch(file, first, lines, columns, self._stamps)
 
     def _question(self, question: Question) -> RowQuestion:
         options = Options(question.spec, f"{question.place}: metric ({question.role})")

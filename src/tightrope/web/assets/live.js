@@ -244,6 +244,13 @@
   }, { passive: true });
   document.addEventListener("pointerleave", function () { pointer = null; });
 
+  /* what is under the pointer, or has the focus, stays where it is: by scrolling, and where that ends, by a margin */
+  var settle = function (main, anchor, before) {
+    scrollBy(0, anchor.getBoundingClientRect().top - before);
+    var left = anchor.getBoundingClientRect().top - before;
+    if (Math.abs(left) > 0.5) { main.style.marginTop = (parseFloat(main.style.marginTop) || 0) - left + "px"; }
+  };
+
   var put = function (text) {
     var page = parsed(text), main = by("main"), answer = by("answer");
     var said = answer ? answer.textContent : "";
@@ -261,7 +268,7 @@
     if (page.title) { document.title = page.title; }
     times(main);
     reach();
-    if (anchor && anchor.isConnected) { scrollBy(0, anchor.getBoundingClientRect().top - before); }
+    if (anchor && anchor.isConnected) { settle(main, anchor, before); } else { main.style.marginTop = ""; }
     var now = by("answer");
     if (now && now.textContent !== said) { tell(now.textContent); }
   };
@@ -305,12 +312,11 @@
     }).then(function () { busy = false; catchUp(); });
   };
   var catchUp = function () { if (again && !document.hidden) { again = false; refresh(); } };
-  document.addEventListener("visibilitychange", function () { if (!document.hidden) { again = true; catchUp(); } });
 
   var service = body.querySelector("[data-service]");
   var events = null;
   var listen = function () {
-    if (!window.EventSource || still()) { return; }
+    if (!window.EventSource || still() || events || document.hidden) { return; }
     events = new EventSource("/api/v1/events/stream");
     events.addEventListener("turn", function (event) {
       var told = {};
@@ -318,8 +324,17 @@
       var about = service && service.dataset.service;
       if (!about || !told.services || told.services.indexOf(about) >= 0 || told.events) { refresh(); }
     });
-    events.addEventListener("error", function () { if (events.readyState === 2) { setTimeout(listen, 15000); } });
+    events.addEventListener("error", function () {
+      if (events && events.readyState === 2) { deaf(); setTimeout(listen, 15000); }
+    });
   };
+  var deaf = function () { if (events) { events.close(); events = null; } };
+  /* a browser has few connections to one server: a page that nobody looks at holds none */
+  document.addEventListener("visibilitychange", function () {
+    if (document.hidden) { deaf(); } else { listen(); again = true; catchUp(); }
+  });
+  addEventListener("pagehide", deaf);
+  addEventListener("pageshow", function (event) { if (event.persisted) { listen(); refresh(); } });
   listen();
   setInterval(function () { if (!events || events.readyState !== 1 || Date.now() - last > 60000) { refresh(); } }, 15000);
 
