@@ -14,7 +14,7 @@ from tests.alerting.worlds import FAST, NOON, TICKET, seen
 from tests.conftest import ROOT
 from tests.notify.worlds import channel, receiver, specs
 from tightrope.base.clock import now
-from tightrope.notify.store import State
+from tightrope.notify.outgoing import State
 from tightrope.notify.usecases import LEASE_S, Alerting, Notifications, Notifier
 from tightrope.state.database import opened
 

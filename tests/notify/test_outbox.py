@@ -14,7 +14,7 @@ from tests.notify.worlds import HOUR, Receiver, channel, facts, promised, receiv
 from tightrope.alerting.grouping import Change, Seen
 from tightrope.base.errors import ConflictError, NotFoundError, UsageError
 from tightrope.notify.messages import FlowChange
-from tightrope.notify.store import State
+from tightrope.notify.outgoing import State
 from tightrope.notify.usecases import LEASE_S, Alerting, Notifications, Notifier, Run
 from tightrope.specs.model import AlertPolicy, Flow, NotificationChannel, Specs, Topic
 from tightrope.state.database import Database, opened

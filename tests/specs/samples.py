@@ -133,7 +133,22 @@ spec:
   expiresAt: 2026-03-12T18:00:00Z
 """
 
-EVERYTHING = (SLO, SOURCE, SLI, CONDITION, ALERT_POLICY, NOTIFICATION, TIERS, POLICY, EXCLUSION, BULLET)
+CHANNEL = """\
+apiVersion: tightrope.dev/v1
+kind: NotificationChannel
+metadata: {name: oncall}
+spec:
+  type: slack
+  urlFrom: {env: SLACK_URL}
+  severities: [page, ticket]
+  services: [checkout]
+  default: true
+  repeatInterval: 2h
+  sendResolved: false
+  what: [alerts, flow]
+"""
+
+EVERYTHING = (SLO, SOURCE, SLI, CONDITION, ALERT_POLICY, NOTIFICATION, TIERS, POLICY, EXCLUSION, BULLET, CHANNEL)
 
 
 def together(*documents: str) -> str:

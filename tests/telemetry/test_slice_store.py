@@ -36,12 +36,8 @@ def slices_in(where: str) -> Iterator[SliceStore]:
 
 def batch(*rows: tuple[int, int, int, int, bool]) -> Batch:
     """Rows of (series, slot, bad, total, covered)."""
-    columns = list(zip(*rows, strict=True))
-    return Batch(
-        np.array(columns[0], np.int32),
-        *(np.array(columns[at], np.int64) for at in (1, 2, 3)),
-        np.array(columns[4], np.bool_),
-    )
+    table = np.array(rows, np.int64).reshape(-1, 5)
+    return Batch(table[:, 0].astype(np.int32), table[:, 1], table[:, 2], table[:, 3], table[:, 4].astype(np.bool_))
 
 
 def shown(slices: Slices) -> dict[int, tuple[int, int]]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -16,13 +17,16 @@ from tests.web.standin import World, standin
 from tests.web.test_report import Page
 from tests.web.worlds import END, START, WICKED, fleet
 from tightrope.access.roles import LOCAL, Role
+from tightrope.alerting.grouping import Seen, Watched
 from tightrope.base.errors import Place, SpecError
 from tightrope.base.units import DAY_S, percent_text, time_text
 from tightrope.budget.words import fleet_sentence, service_sentence
 from tightrope.loop.standing import standing_of
+from tightrope.notify.usecases import Alerting, Notifications
 from tightrope.policy.decision import GateRequest
-from tightrope.specs.model import ChangeKind, Specs
+from tightrope.specs.model import ChangeKind, ChannelType, NotificationChannel, Specs
 from tightrope.state.documents import etag_of
+from tightrope.state.journal import Journal
 from tightrope.web.pages import assets
 from tightrope.web.visit import service_path
 
@@ -563,6 +567,112 @@ def test_sources_are_listed_with_lag_and_coverage_the_worst_first(client: TestCl
     assert re.findall(r'href="/services/([^"]+)"', table)[0] == "silent"
     assert "Silent" in table
     assert "1 of 5,760 rows could not be used" in table
+
+
+# --- alerts ---------------------------------------------------------------------------------------------------------
+
+CHANNELS = (
+    NotificationChannel("hook<1>", ChannelType.WEBHOOK, urls=("http://127.0.0.1:1/",), default=True),
+    NotificationChannel("chat", ChannelType.SLACK, url_from="NO_SUCH_VARIABLE"),
+)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[World]:
+    """The fleet with alerts that opened, channels that cannot be reached, and nobody listening."""
+    found = fleet()
+    specs = Specs(slos=tuple(one.slo for one in found), channels=CHANNELS)
+
+    def notifications(database: Any) -> Notifications:
+        alerting = Alerting(base_url="http://127.0.0.1:8080")
+        seen = [
+            Seen(
+                Watched(one.title, one.slo.service, one.slo.name, one.plan.conditions, one.plan.step_s),
+                tuple(memory.firing_since for memory in one.history.memory.alerts),
+                one.stale,
+                one.statement.at,
+            )
+            for one in found
+        ]
+        with database.writing() as connection:
+            events = alerting.turn_in(connection, seen, specs, END + 20)
+            Journal(database).append_in(connection, events)
+        return Notifications(database, channels=lambda: CHANNELS)
+
+    with standin(tmp_path, found, specs, at=END + 20, alerts=notifications) as made:
+        yield made
+
+
+def test_alerts_say_what_fires_and_what_comes_near(client: TestClient) -> None:
+    page = shown(client, "/alerts")
+    assert page.text("h1") == "2 tickets fire for burning."
+    assert {row for path, row in page.words if "tbody" in path and path[-1] == "a"} == {"burning"}
+    assert "Quiet" in shown(client, "/alerts?state=quiet").text("td")
+    assert "None is rising." in shown(client, "/alerts?state=rising").text("p")
+
+
+def test_an_alert_tells_what_happened_and_who_was_told(told: World) -> None:
+    (one,) = told.server.alerts.alerts(service="burning")
+    with client_of(told) as client:
+        listed = shown(client, "/alerts")
+        assert listed.wrong == []
+        assert {"href": f"/alerts/{one.id}", "class": "b"} in listed.of("a")
+        page = shown(client, f"/alerts/{one.id}")
+        assert page.wrong == []
+        assert page.text("h1").startswith("The budget burns too fast: burning-slo, for ")
+        assert "Opened" in page.text("b")
+        assert "hook<1>" in page.text("b")
+        around = next(value for value in (each.get("href") for each in page.of("a")) if value and ".." in value)
+        assert client.get(around).status_code == 200
+        assert client.get("/alerts/A-NOTHING").status_code == 404
+        assert f"/alerts/{one.id}" in client.get("/journal").text
+
+
+def test_a_service_is_silenced_with_a_reason_and_heard_again(told: World) -> None:
+    (one,) = told.server.alerts.alerts(service="burning")
+    with client_of(told) as client:
+        form = {"csrf": csrf(client), "service": "burning", "severity": "ticket", "lasts": "4h", "why": "known <b>"}
+        assert client.post("/silences", data=form).headers["location"] == "/alerts?done=silenced"
+        (silence,) = told.server.alerts.silences(now=told.clock)
+        assert (silence.who, silence.why, silence.ends_at) == ("local", "known <b>", told.clock + 4 * 3600)
+        assert silence.fits(one.labels("ticket"))
+        assert not silence.fits({"service": "fine", "severity": "ticket"})
+        page = client.get("/alerts").text
+        assert "known &lt;b&gt;" in page
+        assert "Silenced." in shown(client, f"/alerts/{one.id}").text("b")
+        over = client.post(f"/silences/{silence.id}", data={"csrf": form["csrf"]})
+        assert over.headers["location"] == "/alerts?done=ended"
+        assert told.server.alerts.silences(now=told.clock) == []
+        nothing = client.post("/silences", data=form | {"why": " "})
+        assert (nothing.status_code, "A silence needs who set it, and why." in nothing.text) == (400, True)
+        odd = client.post("/silences", data=form | {"service": 'a"b\\c\nd'})
+        assert odd.status_code == 303
+
+
+def test_channels_show_their_health_and_messages_go_out_again(told: World) -> None:
+    told.server.alerts.deliver(told.clock)
+    with client_of(told) as client:
+        page = shown(client, "/alerts")
+        assert page.wrong == []
+        channels = page.text("span")
+        assert "NO_SUCH_VARIABLE" in channels
+        assert "Cannot be used" in channels
+        (stuck,) = [one for one in told.server.alerts.messages(state="waiting") if one.attempts]
+        assert stuck.message.title in page.text("b")
+        token = csrf(client)
+        assert client.post(f"/messages/{stuck.id}", data={"csrf": token}).headers["location"] == "/alerts?done=retried"
+        assert client.post("/messages/M-NONE", data={"csrf": token}).status_code == 404
+        before = len(told.server.alerts.messages(channel="hook<1>"))
+        tried = client.post("/channels/hook%3C1%3E", data={"csrf": token})
+        assert tried.headers["location"] == "/alerts?done=tested"
+        assert len(told.server.alerts.messages(channel="hook<1>")) == before + 1
+
+
+def test_who_watches_only_silences_nothing(closed: World) -> None:
+    client = logged_in(closed, Role.VIEWER)
+    token = csrf(client)
+    answer = client.post("/silences", data={"csrf": token, "service": "burning", "why": "x"})
+    assert answer.status_code == 403
 
 
 # --- specs ----------------------------------------------------------------------------------------------------------

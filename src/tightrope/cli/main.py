@@ -20,8 +20,11 @@ COMMANDS = {
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
     "audit": ("audit:audit", "Look up recorded decisions, and verify that the record is as it was written."),
     "token": ("access:token", "Create, list and revoke the tokens that a server takes."),
+    "alert": ("alert:alert", "Show alerts and who was told, silence them, test the channels."),
     "generate": ("specs:generate", "Write files for other tools, such as JSON Schemas for editors."),
     "serve": ("serve:serve", "Watch, remember, alert and show: API, web page and loop in one process."),
+    "store": ("store:store", "Look after the store: backup, restore, export."),
+    "doctor": ("doctor:doctor", "Look whether specs, sources, store and server are well."),
     "demo": ("demo:demo", "Run the whole loop on recorded data and write a report."),
     "completion": ("completion:completion", "Print the completion script for bash, zsh or fish."),
 }

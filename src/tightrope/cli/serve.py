@@ -31,6 +31,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
     help="Whether every request needs a token or a session. Default: only when listening beyond loopback.",
 )
 @click.option("--replay", is_flag=True, help="Move recorded telemetry in time, so that it ends about now.")
+@click.option("--keep", metavar="DURATION", help="How long slices are kept, such as 400d. Default: for ever.")
 @click.option("--incidents", metavar="CSV", help="Known incidents: start, end, service, severity, cause, id.")
 def serve(
     files: tuple[str, ...],
@@ -40,12 +41,14 @@ def serve(
     base_url: str,
     auth: bool | None,
     replay: bool,
+    keep: str | None,
     incidents: str | None,
 ) -> None:
     """Watch, remember, alert and show: API, web page and loop in one process."""
     from tightrope.app import serving
     from tightrope.backtest.labels import read_incidents
     from tightrope.base.errors import UsageError
+    from tightrope.base.units import parse_duration
     from tightrope.loop.server import ServeSettings
 
     required = host not in LOOPBACK if auth is None else auth
@@ -59,7 +62,8 @@ def serve(
     port = listener.getsockname()[1]
     address = base_url.rstrip("/") or f"http://{'localhost' if host in LOOPBACK else host}:{port}"
     settings = ServeSettings(host, port, address, required, replay, data, spec_paths(files))
-    with serving(settings, data, incidents=known) as server:
+    keep_s = None if keep is None else parse_duration(keep).seconds
+    with serving(settings, data, incidents=known, keep_s=keep_s) as server:
         places = "1 place" if len(settings.spec_paths) == 1 else f"{len(settings.spec_paths)} places"
         say(f"Tightrope follows the specs in {places}, and keeps its store in {data}")
         say(f"open {address}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tightrope.alerting import store as alerts_store
 from tightrope.alerting.grouping import Alert, Seen, Step, closed, merged, unfold
@@ -35,14 +36,12 @@ from tightrope.notify.messages import (
     flow_message,
     trial_message,
 )
+from tightrope.notify.outgoing import Outgoing, State
 from tightrope.notify.planning import Draft, Route, Told, no_data_severity, plan, routes_of
 from tightrope.notify.retries import Answer, wait_s
-from tightrope.notify.store import Outgoing, State
 from tightrope.specs.model import ChannelType, NotificationChannel, Slo, Specs, Topic
+from tightrope.state.database import Database, opened
 from tightrope.state.journal import Event, Journal
-
-if TYPE_CHECKING:
-    from tightrope.state.database import Database
 
 SOURCE = "/tightrope/alerts"
 RECENT_S = 6 * HOUR_S
@@ -639,3 +638,12 @@ class Notifications:
         """Forget alerts and sent messages that are older than 400 days; returns how many."""
         with self._database.writing() as connection:
             return alerts_store.prune_in(connection, now - KEPT_S) + outbox.prune_in(connection, now - KEPT_S)
+
+
+@contextmanager
+def at_hand(
+    where: str, channels: Sequence[NotificationChannel] = (), *, create: bool = False
+) -> Iterator[Notifications]:
+    """What there is to ask and do of a store that no server of this process holds open."""
+    with opened(where, create=create) as database:
+        yield Notifications(database, lambda: channels)

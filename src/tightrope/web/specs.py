@@ -38,6 +38,7 @@ KINDS = (
     "ErrorBudgetPolicy",
     "Exclusion",
     "SilverBullet",
+    "NotificationChannel",
     "PolicyTest",
 )
 """All kinds of documents, what people look for first at the front."""
@@ -356,7 +357,7 @@ def _draft(visit: Visit, kind: str) -> str:
             return next(iter(starter(_slug(service), "prometheus").values()))
         except (TightropeError, StopIteration):
             pass
-    ours = kind in {"ErrorBudgetPolicy", "MultiWindowAlertPolicy", "Exclusion", "PolicyTest"}
+    ours = kind in {"ErrorBudgetPolicy", "MultiWindowAlertPolicy", "Exclusion", "NotificationChannel", "PolicyTest"}
     version = "tightrope.dev/v1" if ours else "openslo/v1"
     return f"apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {_slug(service)}\nspec: {{}}\n"
 

@@ -1,0 +1,229 @@
+"""Look after a store, and look whether everything is well: what `tightrope store` and `tightrope doctor` do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tightrope.base.clock import now
+from tightrope.base.errors import TightropeError, UsageError
+from tightrope.base.units import DAY_S, HOUR_S, MINUTE_S, span_text, time_text
+from tightrope.specs.model import Slo, Specs
+from tightrope.state import backup
+from tightrope.state.backup import Backup
+from tightrope.state.database import SCHEMA, opened
+from tightrope.state.journal import Journal
+from tightrope.telemetry.plan import Request
+from tightrope.telemetry.received import RECEIVED
+from tightrope.telemetry.store import SliceStore
+
+_LEAST_ROOM = 512 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One record of a store: whose slices, at which resolution (seconds), from when to when (UTC epoch seconds)."""
+
+    name: str
+    series: int
+    step_s: int
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a store holds: where it is, its schema, rows of its journal, what waits in its inbox, and its records."""
+
+    where: str
+    schema: str
+    journal_rows: int
+    waiting: int
+    shelves: tuple[Shelf, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: ``ok``, ``!`` (works, but look) or ``x``; what was seen, and what to do."""
+
+    name: str
+    mark: str
+    says: str
+    remedy: str = ""
+
+
+def look_into(where: str) -> Look:
+    """Tell what a store holds."""
+    with opened(where) as database:
+        store = SliceStore(database)
+        records = store.records()
+        spans = store.spans(list(records))
+        shelves = tuple(
+            Shelf(key.name, number, key.step_s, *(span if span is not None else (None, None)))
+            for (number, key), span in zip(records.items(), spans, strict=True)
+        )
+        findings = Journal(database).verify()
+        return Look(database.where, SCHEMA, findings.rows, len(store.waiting(0, 100_000)), shelves)
+
+
+def back_up(where: str, target: str) -> Backup:
+    """Copy a store into one file while others write; see `state.backup.back_up`."""
+    return backup.back_up(where, target)
+
+
+def restore(source: str, where: str, *, force: bool = False) -> Backup:
+    """Bring a backup back; see `state.backup.restore`."""
+    return backup.restore(source, where, force=force)
+
+
+def compact(where: str) -> int:
+    """Fold everything that waits into chunks; returns how many ticks that were."""
+    with opened(where) as database:
+        store = SliceStore(database)
+        folded = 0
+        while more := store.compact():
+            folded += more
+        return folded
+
+
+def export(where: str, target: str) -> int:
+    """Write every slice of a store to a Parquet file; returns how many.
+
+    Columns: ``track``, ``series``, ``start`` (UTC), ``step_s``, ``scale``, ``bad``, ``total``, ``covered``.
+
+    Raises:
+        UsageError: pyarrow is not installed, or the file is there already.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise UsageError("Parquet needs pyarrow, which is not installed", remedy="install tightrope[parquet]") from None
+    if Path(target).exists():
+        raise UsageError(f"{target} is there already", remedy="give another name")
+    schema = pa.schema(
+        [
+            ("track", pa.dictionary(pa.int32(), pa.string())),
+            ("series", pa.int32()),
+            ("start", pa.timestamp("s", tz="UTC")),
+            ("step_s", pa.int32()),
+            ("scale", pa.int64()),
+            ("bad", pa.int64()),
+            ("total", pa.int64()),
+            ("covered", pa.bool_()),
+        ]
+    )
+    written = 0
+    with opened(where) as database, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        store = SliceStore(database)
+        for number, key in store.records().items():
+            (found,) = store.read([number])
+            count = len(found)
+            if not count:
+                continue
+            starts = found.start + found.step_s * pa.array(range(count), pa.int64()).to_numpy()
+            columns = [
+                pa.array([key.name] * count, pa.string()).dictionary_encode(),
+                pa.array([number] * count, pa.int32()),
+                pa.array(starts, pa.int64()).cast(pa.timestamp("s", tz="UTC")),
+                pa.array([key.step_s] * count, pa.int32()),
+                pa.array([key.scale] * count, pa.int64()),
+                pa.array(found.bad),
+                pa.array(found.total),
+                pa.array(found.covered),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            written += count
+    return written
+
+
+def examine(
+    specs: Callable[[], Specs], where: str, ask: Callable[[str], tuple[bool, str]] | None = None
+) -> Iterator[Check]:
+    """Look at everything that a running Tightrope rests on, one thing after the other.
+
+    Args:
+        specs: Reads the specs; what it raises is a check that failed.
+        where: The store; empty: none to look at.
+        ask: Asks a server whether it is ready; None: there is none to ask.
+    """
+    try:
+        found = specs()
+    except TightropeError as error:
+        yield Check("specs", "x", error.message, error.remedy or "`tightrope validate` shows every finding")
+    else:
+        slos = len(found.slos)
+        mark = "!" if found.warnings else "ok"
+        said = f"{slos} SLO{'s' if slos != 1 else ''} in {len(found.files)} files, {len(found.warnings)} warnings"
+        yield Check("specs", mark, said, "`tightrope validate` shows them" if found.warnings else "")
+        yield from _sources(found)
+    if where:
+        yield from _store(where)
+    if ask is not None:
+        ready, said = ask("/readyz")
+        yield Check("server", "ok" if ready else "x", said, "" if ready else "look at its log; is it started?")
+
+
+def _sources(specs: Specs) -> Iterator[Check]:
+    from tightrope.specs.openslo import sources_of
+    from tightrope.telemetry.usecases import read_many
+
+    by_source: dict[str, tuple[str, Slo]] = {}
+    for slo in specs.slos:
+        for source in sources_of(slo):
+            by_source.setdefault(source.name, (source.type.lower(), slo))
+    at = now()
+    for name, (kind, slo) in sorted(by_source.items()):
+        label = f"source {name}"
+        if kind in RECEIVED:
+            yield Check(label, "ok", f"{kind}: is sent to the server, nothing to ask")
+            continue
+        request = Request(slo, slo.objectives[0])
+        try:
+            (reading,) = read_many([request], since=at - HOUR_S if kind in {"prometheus", "sql", "probe"} else None)
+        except TightropeError as error:
+            yield Check(label, "x", error.message, error.remedy)
+            continue
+        slices = reading.slices
+        if not slices.covered.any():
+            yield Check(label, "!", f"answers, but has nothing for {slo.name} lately", "check the query and its labels")
+            continue
+        age = at - slices.end
+        if age < -MINUTE_S * 10:
+            said = f"the newest slice of {slo.name} ends {span_text(-age)} in the future"
+            yield Check(label, "!", said, "compare the clocks of both machines")
+        else:
+            stale = age > max(DAY_S, slo.stale_after * slices.step_s)
+            said = f"answers; the newest slice of {slo.name} is {span_text(max(0, age))} old"
+            yield Check(label, "!" if stale else "ok", said, "is anything written there still?" if stale else "")
+
+
+def _store(where: str) -> Iterator[Check]:
+    try:
+        look = look_into(where)
+    except TightropeError as error:
+        yield Check("store", "x", error.message, error.remedy)
+        return
+    newest = max((one.end for one in look.shelves if one.end is not None), default=None)
+    said = f"schema {look.schema}, {len(look.shelves)} records" + (f", newest {time_text(newest)}" if newest else "")
+    yield Check("store", "ok", said)
+    if look.waiting:
+        yield Check("inbox", "ok", f"{look.waiting:,} deliveries wait to be counted")
+    with opened(where) as database:
+        broken = Journal(database).verify().broken
+    if broken:
+        row = broken[0]
+        yield Check("journal", "x", f"row {row.sequence} {row.what}", "`tightrope audit verify` tells everything")
+    else:
+        yield Check("journal", "ok", f"{look.journal_rows:,} rows, the chain holds")
+    if "://" not in where:
+        free = shutil.disk_usage(where).free
+        said = f"{free / 2**30:.1f} GiB free"
+        yield Check("disk", "ok" if free > _LEAST_ROOM else "!", said, "" if free > _LEAST_ROOM else "make room")
+
+
+def worst(checks: Sequence[Check]) -> int:
+    """The exit code: 2 where something fails, else 0."""
+    return 2 if any(one.mark == "x" for one in checks) else 0
