@@ -1,6 +1,7 @@
 # The verbs of this project; `make help` lists them. Needs only make, Python >= 3.11 and its venv (or pip) module.
 PYTHON ?= python3
 VENV   ?= .venv
+PORT   ?= 8080
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SOURCES = src tests benchmarks tools
@@ -9,7 +10,7 @@ SERVERS = PATH="$(CURDIR)/build/servers/usr/bin:$$PATH"
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help venv run test check fast live servers bench docs lock clean
+.PHONY: help venv run report test check fast live servers bench docs lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -19,7 +20,10 @@ $(STAMP): requirements.lock tools/requirements.lock pyproject.toml tools/environ
 	@tools/environment.sh "$(PYTHON)" "$(VENV)"
 	@touch $@
 
-run: $(STAMP) ## evaluate the example services: fleet status, gate decisions, a report under out/
+run: $(STAMP) ## the server on the example services, recorded data brought up to now; PORT=8080, Ctrl-C ends it
+	@$(BIN)/tightrope serve --replay -f examples/real/slo --incidents examples/real/incidents.csv --data out/live --port $(PORT)
+
+report: $(STAMP) ## evaluate the example services once: fleet status, gate decisions, a report under out/
 	@$(BIN)/tightrope demo
 
 test: check fast live ## everything that must hold: check, then the fast tests, then those against real servers

@@ -284,6 +284,25 @@ def serving(
             slices.close()
 
 
+def fresh_store(where: str) -> None:
+    """Make room for a replay: each begins with an empty store, and only ever takes the place of another replay's.
+
+    Raises:
+        UsageError: There is a store that no replay made, or *where* is no directory.
+    """
+    folder = Path(where)
+    mark = folder / "replay"
+    if "://" in where or ((folder / "tightrope.db").exists() and not mark.exists()):
+        raise UsageError(
+            f"{where} is no place for a replay: it may hold a store of real telemetry",
+            remedy="give a new directory with --data",
+        )
+    for file in folder.glob("tightrope.db*"):
+        file.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text("The store beside this file is a replay of recorded data; the next replay replaces it.\n")
+
+
 def _feeds(wanted: Sequence[Wanted], _live: Live) -> list[Feed]:
     """One feed for each source, or for each set of sources that an indicator needs together."""
     from tightrope.loop.feeds import Files, Pull, grouped

@@ -16,7 +16,7 @@ from tightrope.base.errors import ConflictError, NotFoundError, UsageError
 from tightrope.notify.messages import FlowChange
 from tightrope.notify.outgoing import State
 from tightrope.notify.usecases import LEASE_S, Alerting, Notifications, Notifier, Run
-from tightrope.specs.model import AlertPolicy, Flow, NotificationChannel, Specs, Topic
+from tightrope.specs.model import AlertPolicy, ChannelType, Flow, NotificationChannel, Specs, Topic
 from tightrope.state.database import Database, opened
 from tightrope.state.journal import Journal
 
@@ -309,3 +309,40 @@ def test_what_is_old_is_forgotten_and_what_is_open_never(store: str, hook: Recei
 def test_states_of_messages_are_words(store: str) -> None:
     with world(store, channel()) as one, pytest.raises(UsageError, match="no state 'lost'"):
         one.fronts.messages(state="lost")
+
+
+def _silent(number: int) -> Seen:
+    look = seen(NOON, stale=True)
+    track = f"service-{number}-availability"
+    return replace(look, watched=replace(CHECKOUT, track=track, service=f"service-{number}"))
+
+
+def test_a_storm_is_one_message_for_people_and_each_by_itself_for_machines(store: str) -> None:
+    chat = channel("chat", type=ChannelType.SLACK)
+    with world(store, chat, channel("hook")) as one:
+        one.turn(NOON, *map(_silent, range(40)))
+        (digest,) = one.fronts.messages(channel="chat")
+        assert digest.message.title == "40 alerts at once, 40 of them for missing data, in 40 services"
+        assert len(digest.message.lines) == 22
+        assert len(one.fronts.messages(channel="hook")) == 40
+        one.turn(NOON + 30)
+        assert len(one.fronts.messages(channel="chat")) == 1
+        one.turn(NOON + 60, *(replace(_silent(number), stale=False, at=NOON + 60) for number in range(40)))
+        ended = one.fronts.messages(channel="chat")[0].message
+        assert (ended.title, ended.action) == ("40 alerts ended at once, in 40 services", "resolve")
+
+
+def test_a_receiver_that_is_slow_goes_on_by_itself(store: str) -> None:
+    with receiver(pause_s=0.3) as slow, receiver() as quick:
+        both = channel("slow", urls=(slow.url,)), channel("quick", urls=(quick.url,))
+        with world(store, *both) as one:
+            one.turn(NOON, seen(NOON, {FAST: NOON}))
+            notifier = Notifier(one.database, lambda: both, patience_s=0.1)
+            sent = notifier.run_once(NOON).sent
+            assert (sent, len(quick.got)) == (1, 1)
+            for _ in range(60):
+                sent += notifier.run_once(NOON + 1).sent
+                if sent == 2:
+                    break
+            notifier.close()
+            assert (sent, len(slow.got)) == (2, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,13 +108,15 @@ class Receiver:
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
+def receiver(*, pause_s: float = 0) -> Iterator[Receiver]:
+    """Start a server; it thinks for *pause_s* before it answers."""
     told = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             told.got.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            time.sleep(pause_s)
             status, headers, text = told.answers.pop(0) if told.answers else (200, {}, "ok")
             self.send_response(status)
             for name, value in headers.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any, cast
 
+from tightrope.access.oidc import OidcSettings
 from tightrope.access.usecases import Access
 from tightrope.app import _judged
 from tightrope.base.errors import NotFoundError
@@ -104,6 +105,7 @@ def standin(
     required: bool = False,
     paths: Sequence[str] = (),
     alerts: Callable[[Any], Any] | None = None,
+    oidc: OidcSettings | None = None,
 ) -> Iterator[World]:
     """Make a server of these assessments, with its store in *folder*."""
     where = str(folder / "data")
@@ -116,7 +118,7 @@ def standin(
         journal = Journal(database)
         world: World
         book = DecisionBook(database, lambda: world.clock)
-        access = Access(database, required=required)
+        access = Access(database, required=required, oidc=oidc)
         shelf = Shelf(database, paths, _judged)
         told = alerts(database) if alerts is not None else None
         server = Server(settings, cast("Live", still), access, told, shelf, book, journal, where, lambda: world.clock)

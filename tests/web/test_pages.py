@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.access.provider import CLIENT, SECRET, Provider
 from tests.web.conftest import client_of
 from tests.web.standin import World, standin
 from tests.web.test_report import Page
 from tests.web.worlds import END, START, WICKED, fleet
+from tightrope.access.oidc import OidcSettings, parse_rules
 from tightrope.access.roles import LOCAL, Role
 from tightrope.alerting.grouping import Seen, Watched
 from tightrope.base.errors import Place, SpecError
@@ -525,7 +528,9 @@ def test_a_viewer_sees_and_changes_nothing(closed: World) -> None:
     made = client.post("/settings/tokens", data={"csrf": token, "name": "x", "role": "admin"})
     assert made.status_code == 403
     assert "may not manage" in made.text
-    assert client.get("/specs/new").status_code == 403
+    tried = client.post("/specs/new", data={"csrf": token, "text": POLICY, "do": "save"})
+    assert tried.status_code == 403
+    assert closed.server.documents() == []
     assert closed.server.decisions() == []
 
 
@@ -539,6 +544,31 @@ def test_who_may_see_some_services_sees_no_others(closed: World) -> None:
     assert client.get("/services/burning").status_code == 404
     (kept,) = closed.server.decisions()
     assert client.get(f"/decisions/{kept.record.decision.id}").status_code == 403
+
+
+def test_people_log_in_at_their_identity_provider(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        provider = stack.enter_context(Provider())
+        provider.claims = {"sub": "u-1", "email": "mara@shop.example", "email_verified": True, "groups": ["staff"]}
+        settings = OidcSettings(provider.issuer, CLIENT, SECRET, parse_rules("*=viewer"))
+        closed = stack.enter_context(standin(tmp_path, fleet(), Specs(), at=END, required=True, oidc=settings))
+        client = stack.enter_context(client_of(closed))
+        page = shown(client, "/login?to=/alerts")
+        assert {"class": "btn p", "href": "/login/oidc?to=/alerts"} in page.of("a")
+        away = client.get("/login/oidc?to=/alerts")
+        back = provider.visit(away.headers["location"], END)
+        foreign = client_of(closed).get("/login/callback", params=back)
+        assert foreign.status_code == 401
+        assert "This browser did not begin that login." in foreign.text
+        entered = client.get("/login/callback", params=back)
+        assert (entered.status_code, entered.headers["location"]) == (303, "/alerts")
+        assert client.get("/alerts").status_code == 200
+
+
+def test_without_an_identity_provider_there_is_only_the_token(closed: World) -> None:
+    with client_of(closed) as client:
+        assert "/login/oidc" not in client.get("/login").text
+        assert client.get("/login/oidc").status_code == 404
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
@@ -619,7 +649,7 @@ def test_an_alert_tells_what_happened_and_who_was_told(told: World) -> None:
         assert {"href": f"/alerts/{one.id}", "class": "b"} in listed.of("a")
         page = shown(client, f"/alerts/{one.id}")
         assert page.wrong == []
-        assert page.text("h1").startswith("The budget burns too fast: burning-slo, for ")
+        assert page.text("h1").startswith("burning-slo has burned its error budget too fast for ")
         assert "Opened" in page.text("b")
         assert "hook<1>" in page.text("b")
         around = next(value for value in (each.get("href") for each in page.of("a")) if value and ".." in value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, Row, Table, Text, delete, func, select
@@ -71,8 +71,7 @@ def ended_since_in(connection: Connection, since: int) -> list[Alert]:
 def newest_in(connection: Connection, tracks: Sequence[str]) -> dict[str, Alert]:
     """The newest alert of each of some tracks that has one."""
     found: dict[str, Alert] = {}
-    for first in range(0, len(tracks), _MOST_NAMES):
-        some = tracks[first : first + _MOST_NAMES]
+    for some in _in_parts(tracks):
         last = (
             select(_ALERT.c.track, func.max(_ALERT.c.opened_at).label("opened_at"))
             .where(_ALERT.c.track.in_(some))
@@ -129,28 +128,31 @@ def keep_in(connection: Connection, alerts: Iterable[Alert], steps: Sequence[Ste
         }
         for alert in (*(step.alert for step in steps), *alerts)
     }
+    for names in _in_parts(list(rows)):
+        connection.execute(delete(_ALERT).where(_ALERT.c.id.in_(names)))
     if rows:
-        connection.execute(delete(_ALERT).where(_ALERT.c.id.in_(list(rows))))
         connection.execute(_ALERT.insert(), list(rows.values()))
-    if not steps:
-        return
-    counted = select(_STEP.c.alert, func.max(_STEP.c.number)).where(
-        _STEP.c.alert.in_({step.alert.id for step in steps})
-    )
-    numbers = {row[0]: int(row[1]) for row in connection.execute(counted.group_by(_STEP.c.alert))}
+    if steps:
+        _keep_steps_in(connection, steps)
+
+
+def _keep_steps_in(connection: Connection, steps: Sequence[Step]) -> None:
+    numbers: dict[str, int] = {}
+    for names in _in_parts(sorted({step.alert.id for step in steps})):
+        counted = select(_STEP.c.alert, func.max(_STEP.c.number)).where(_STEP.c.alert.in_(names))
+        numbers |= {row[0]: int(row[1]) for row in connection.execute(counted.group_by(_STEP.c.alert))}
+    rows = []
     for step in steps:
         number = numbers[step.alert.id] = numbers.get(step.alert.id, 0) + 1
-        connection.execute(
-            _STEP.insert().values(
-                alert=step.alert.id,
-                number=number,
-                at=step.at,
-                change=step.change.value,
-                before=step.before,
-                why=step.why,
-                document=canonical(document_of(step.alert)),
-            )
-        )
+        row = {"alert": step.alert.id, "number": number, "at": step.at, "change": step.change.value}
+        rows.append(row | {"before": step.before, "why": step.why, "document": canonical(document_of(step.alert))})
+    connection.execute(_STEP.insert(), rows)
+
+
+def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Names in parts that a query can take."""
+    for first in range(0, len(names), _MOST_NAMES):
+        yield names[first : first + _MOST_NAMES]
 
 
 def prune_in(connection: Connection, before: int) -> int:

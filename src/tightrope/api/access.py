@@ -21,7 +21,6 @@ from tightrope.base.errors import NotFoundError
 from tightrope.base.units import parse_duration, parse_time, time_text
 from tightrope.loop.server import Server
 
-
 router = APIRouter(tags=["access"])
 
 
@@ -78,7 +77,9 @@ def session(visit: Visit) -> Response:
     )
 
 
-@router.delete("/session", status_code=204, summary="Log out", **needs(Permission.READ, also={204: {"description": "It is over."}}))
+@router.delete(
+    "/session", status_code=204, summary="Log out", **needs(Permission.READ, also={204: {"description": "It is over."}})
+)
 def log_out(visit: Visit) -> Response:
     """End the visitor's session."""
     visit.server.access.log_out(_session_cookie(visit), visit.now)
@@ -120,7 +121,9 @@ def create(visit: Visit, wanted: AddToken, key: Key = "") -> Response:
     return once(visit, key, wanted, made)
 
 
-@router.delete("/tokens/{token}", summary="Revoke a token", **needs(Permission.MANAGE, also={200: {"model": TokenShape}}))
+@router.delete(
+    "/tokens/{token}", summary="Revoke a token", **needs(Permission.MANAGE, also={200: {"model": TokenShape}})
+)
 def revoke(visit: Visit, token: str) -> Response:
     """By its id, or by its name while it may be used; the sessions that it began end too."""
     return answer(_document(visit.server.access.revoke_token(token, by=visit.actor, now=visit.now), visit.now))

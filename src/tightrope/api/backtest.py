@@ -104,7 +104,7 @@ def preview_document(now: Sequence[Assessment], then: Sequence[Assessment], days
     """Both sides side by side, SLO by SLO, and in one sentence."""
     before = {one.title: one for one in now if one.watched}
     after = {one.title: one for one in then if one.watched}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for title in {**before, **after}:
         some = after.get(title) or before[title]
         sides = [tally_document(side[title]) if title in side else None for side in (before, after)]
@@ -124,9 +124,7 @@ def tally_document(one: Assessment) -> dict[str, Any]:
     """Count what happened to one objective in the stretch that its history tells of."""
     history = one.history
     frozen_s = sum(
-        seconds
-        for name, seconds in history.state_s.items()
-        if ChangeKind.FEATURE not in named(one.policy, name).allows
+        seconds for name, seconds in history.state_s.items() if ChangeKind.FEATURE not in named(one.policy, name).allows
     )
     pages = sum(each.severity == "page" for each in history.episodes)
     return {

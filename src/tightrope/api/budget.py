@@ -81,7 +81,10 @@ def explain(
                 "model": list[Status],
                 "description": "One document for each objective, as `tightrope status -o json` prints them.",
                 "headers": {
-                    "Link": {"description": "The next page, `rel=next`, where there is one.", "schema": {"type": "string"}}
+                    "Link": {
+                        "description": "The next page, `rel=next`, where there is one.",
+                        "schema": {"type": "string"},
+                    }
                 },
             }
         },

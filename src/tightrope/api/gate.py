@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any
+from functools import partial
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +25,7 @@ from tightrope.access.roles import Permission
 from tightrope.api.door import Door
 from tightrope.api.problems import InvalidError, Refusal, problem_response, told
 from tightrope.api.problems import problem as problem_document
-from tightrope.api.shapes import AskGate, Decision
+from tightrope.api.shapes import Decision
 from tightrope.api.visitor import known, needs
 from tightrope.base.errors import BusyError, ForbiddenError, TightropeError
 from tightrope.loop.server import Server
@@ -123,7 +124,7 @@ class Gate:
             found = asyncio.get_running_loop().create_task(self._made(scope, body, stamp[0], name))
             if len(self._answers) < MOST_KEPT:
                 self._answers[key] = found
-                found.add_done_callback(lambda done, kept=self._answers: _keep(kept, key, done))
+                found.add_done_callback(partial(_keep, self._answers, key))
         answer = found if isinstance(found, _Answer) else await asyncio.shield(found)
         self.answered += 1
         await send(
@@ -173,7 +174,7 @@ class Gate:
         except (TightropeError, Refusal) as error:
             self.refused += 1
             response = told(error, request_id=name, base_url=self._base_url)
-        except Exception:  # noqa: BLE001 - a bug is answered as one, and the next question finds its own answer
+        except Exception:
             self.refused += 1
             self._door.bug(name, scope)
             detail = "this is a bug in Tightrope, and no verdict"
@@ -189,7 +190,7 @@ class Gate:
         found = decided.get(request)
         if found is None:
             found = decided[request] = asyncio.ensure_future(self._on_worker(self._server.decide, request))
-            found.add_done_callback(lambda done: _forget_failed(decided, request, done))
+            found.add_done_callback(partial(_forget_failed, decided, request))
         return await asyncio.shield(found)
 
     def _on_worker(self, call: Callable[..., Any], *args: Any) -> Awaitable[Any]:
@@ -251,30 +252,44 @@ _ANSWERS: dict[int | str, Any] = {
 }
 
 
-@router.get("/gate/{service}", summary="Ask whether a change may go out", **needs(Permission.GATE, also=_ANSWERS))
-async def ask(
-    request: Request,
-    service: str,
-    kind: Annotated[ChangeKind | None, Query(description="Given, it counts; else `message` and `label` tell.")] = None,
-    environment: Annotated[str, Query(max_length=200, description="Where it goes.")] = "production",
-    change: Annotated[str, Query(max_length=500, description="Commit, tag or release that asks.")] = "",
-    title: Annotated[str, Query(max_length=500, description="What it is, for people.")] = "",
-    message: Annotated[list[str] | None, Query(description="Commit messages to derive the kind from.")] = None,
-    label: Annotated[list[str] | None, Query(description="Labels of the change to derive the kind from.")] = None,
-    as_: Annotated[str, Query(alias="as", max_length=200, description="For whom the caller asks.")] = "",
-    dialect: Annotated[str, Query(description="`json` (the default), or `plain` for people.")] = "",
-) -> Response:
+def _parameter(name: str, says: str, *, where: str = "query", **schema: Any) -> dict[str, Any]:
+    kind = schema or {"type": "string", "maxLength": _LONGEST.get(name, 500)}
+    return {"name": name, "in": where, "required": where == "path", "description": says, "schema": kind}
+
+
+_MANY = {"type": "array", "items": {"type": "string"}}
+_SERVICE = _parameter("service", "Its name.", where="path", type="string", minLength=1)
+_DIALECT = _parameter("dialect", "`plain` for people.", type="string", enum=[*_DIALECTS], default="json")
+_QUERY = [
+    _SERVICE,
+    _parameter("kind", "Given, it counts; else `message` and `label` tell.", type="string", enum=[*_KINDS]),
+    _parameter("environment", "Where it goes.", type="string", minLength=1, maxLength=200, default="production"),
+    _parameter("change", "Commit, tag or release that asks."),
+    _parameter("title", "What it is, for people."),
+    _parameter("message", "Commit messages to derive the kind from (Conventional Commits).", **_MANY),
+    _parameter("label", "Labels of the change to derive the kind from.", **_MANY),
+    _parameter("as", "For whom the caller asks."),
+    _DIALECT,
+]
+_QUESTION = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/AskGate"}}}}
+
+
+@router.get(
+    "/gate/{service}",
+    summary="Ask whether a change may go out",
+    **needs(Permission.GATE, also=_ANSWERS, extra={"parameters": _QUERY}),
+)
+async def ask(request: Request) -> Response:
     """Go, stop or wait, from memory, with all the reasons; `exitCode` is what `tightrope gate` exits with."""
     return Forward(request.app.state.gate)
 
 
-@router.post("/gate/{service}", summary="Ask whether a change may go out", **needs(Permission.GATE, also=_ANSWERS))
-async def ask_with_body(
-    request: Request,
-    service: str,
-    question: AskGate,
-    dialect: Annotated[str, Query(description="`json` (the default), or `plain` for people.")] = "",
-) -> Response:
+@router.post(
+    "/gate/{service}",
+    summary="Ask whether a change may go out",
+    **needs(Permission.GATE, also=_ANSWERS, extra={"parameters": [_SERVICE, _DIALECT], "requestBody": _QUESTION}),
+)
+async def ask_with_body(request: Request) -> Response:
     """As GET, with the question in the body."""
     return Forward(request.app.state.gate)
 

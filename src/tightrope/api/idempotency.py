@@ -29,7 +29,9 @@ MOST_KEPT = 10_000
 
 Key = Annotated[
     str,
-    Header(alias="Idempotency-Key", max_length=200, description="The same key with the same body is done once in an hour."),
+    Header(
+        alias="Idempotency-Key", max_length=200, description="The same key with the same body is done once in an hour."
+    ),
 ]
 
 

@@ -59,7 +59,7 @@ class Entry(Protocol):
 @router.get("/journal", summary="List what happened", **needs(Permission.READ, also={200: {"model": JournalPage}}))
 def journal(
     visit: Visit,
-    type: Annotated[str, Query(max_length=200, description="Only events of this type.")] = "",  # noqa: A002 - as CloudEvents has it
+    type: Annotated[str, Query(max_length=200, description="Only events of this type.")] = "",
     subject: Annotated[str, Query(max_length=500, description="Only events about this, such as a service.")] = "",
     since: Since = "",
     limit: Limit = 100,
@@ -80,9 +80,7 @@ def journal(
     return answer(listed | {"items": [event_document(one) for one in listed["items"]]})
 
 
-@router.get(
-    "/journal/verify", summary="Check the journal", **needs(Permission.READ, also={200: {"model": Verified}})
-)
+@router.get("/journal/verify", summary="Check the journal", **needs(Permission.READ, also={200: {"model": Verified}}))
 def verify(
     visit: Visit,
     recompute: Annotated[bool, Query(description="Also decide every decision again.")] = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
 
 from fastapi import APIRouter, Request
@@ -19,6 +19,7 @@ from tightrope.api.door import Door
 from tightrope.api.events import Hub
 from tightrope.api.gate import Gate
 from tightrope.api.visitor import Visit, Visitor, needs
+from tightrope.loop.gauges import Family
 
 metrics_router = APIRouter(tags=["server"])
 
@@ -26,16 +27,6 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 Value = int | float | Fraction
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """All series of one name; a counter's name has its ``_total``."""
-
-    name: str
-    help: str
-    type: str
-    samples: list[tuple[Mapping[str, str], Value]]
 
 
 @metrics_router.get(
@@ -64,14 +55,14 @@ def metrics(visit: Visit, request: Request) -> Response:
 def families_for(visit: Visitor) -> list[Family]:
     """All series that a visitor may see."""
     state = visit.request.app.state
-    found = [Family(name, says, kind, list(rows)) for name, says, kind, rows in visit.server.metrics()]
+    found = visit.server.metrics()
     services = visit.actor.services
     if services is not None:
-        found = [
-            Family(one.name, one.help, one.type, [row for row in one.samples if row[0].get("service", "") in services])
+        mine = [
+            replace(one, samples=tuple(row for row in one.samples if row[0].get("service", "") in services))
             for one in found
         ]
-        return [one for one in found if one.samples]
+        return [one for one in mine if one.samples]
     return found + own_families(state.door, state.gate, state.hub)
 
 
@@ -83,23 +74,29 @@ def own_families(door: Door, gate: Gate, hub: Hub) -> list[Family]:
             "tightrope_http_requests_total",
             "Requests that were answered, but for those to the gate, by route.",
             "counter",
-            [
+            tuple(
                 ({"method": method, "route": route, "status": str(status)}, count)
                 for (method, route, status), count in sorted(requests.items())
-            ],
+            ),
         ),
         Family(
-            "tightrope_gate_requests_total", "Requests to the gate that were answered.", "counter", [({}, gate.answered)]
+            "tightrope_gate_requests_total",
+            "Requests to the gate that were answered.",
+            "counter",
+            (({}, gate.answered),),
         ),
         Family(
-            "tightrope_gate_refused_total", "Requests to the gate that got no decision.", "counter", [({}, gate.refused)]
+            "tightrope_gate_refused_total",
+            "Requests to the gate that got no decision.",
+            "counter",
+            (({}, gate.refused),),
         ),
-        Family("tightrope_event_listeners", "Clients that listen to live changes.", "gauge", [({}, hub.listeners)]),
+        Family("tightrope_event_listeners", "Clients that listen to live changes.", "gauge", (({}, hub.listeners),)),
         Family(
             "tightrope_event_listeners_dropped_total",
             "Clients that fell behind and were let go.",
             "counter",
-            [({}, hub.dropped)],
+            (({}, hub.dropped),),
         ),
     ]
 
@@ -122,12 +119,12 @@ def written(families: Iterable[Family], *, open_metrics: bool = False) -> str:
 
 def number_text(value: Value) -> str:
     """Write a value as Prometheus does."""
-    if isinstance(value, bool) or isinstance(value, int):
+    if isinstance(value, int):
         return str(int(value))
     number = float(value)
     if number in {float("inf"), float("-inf")}:
         return "+Inf" if number > 0 else "-Inf"
-    if number != number:  # noqa: PLR0124 - only what is no number differs from itself
+    if number != number:
         return "NaN"
     return str(int(number)) if number == int(number) and abs(number) < 2**53 else repr(number)
 

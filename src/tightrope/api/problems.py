@@ -118,7 +118,7 @@ class Problem(BaseModel):
     request_id: str = Field(description="Names this request in the log; also in the header `X-Request-Id`.")
 
 
-class Refusal(Exception):  # noqa: N818 - it is how a door says no, not a fault of ours
+class Refusal(Exception):
     """A status that no error of the other rooms stands for, with headers that go with it."""
 
     def __init__(

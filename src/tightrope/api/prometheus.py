@@ -22,10 +22,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from tightrope.access.roles import Permission
-from tightrope.api.metrics import Family, families_for, number_text
+from tightrope.api.metrics import families_for, number_text
 from tightrope.api.visitor import Visitor, needs, visitor
 from tightrope.base.errors import UsageError
 from tightrope.base.units import parse_duration, parse_time
+from tightrope.loop.gauges import Family
 from tightrope.telemetry.selectors import NAME, Selector, parse_selector
 
 router = APIRouter(tags=["prometheus"])
@@ -107,19 +108,20 @@ def _both(path: str, answer: Callable[[Visitor, _Params], Any], summary: str, sa
     endpoint.__doc__ = says
     parameters = {
         "parameters": [
-            {"name": name.rstrip("*"), "in": "query", "required": False, "schema": {"type": "string"}} for name in wanted
+            {"name": name.rstrip("*"), "in": "query", "required": False, "schema": {"type": "string"}}
+            for name in wanted
         ]
     }
     tail = path.strip("/").replace("/", "_").replace("{", "").replace("}", "")
     for method in ("GET", "POST"):
-        extra = {"x-permission": "read", **parameters, **(_FORM if method == "POST" else {})}
+        extra = {**parameters, **(_FORM if method == "POST" else {})}
         router.add_api_route(
             path,
             endpoint,
             methods=[method],
             summary=summary,
             operation_id=f"prometheus_{tail}_{method.lower()}",
-            **needs(Permission.READ, also=_SAID) | {"openapi_extra": extra},
+            **needs(Permission.READ, also=_SAID, extra=extra),
         )
 
 
@@ -257,7 +259,7 @@ def label_values(
 ) -> Response:
     """As Prometheus has it; `__name__` lists the metrics."""
 
-    def values(visit: Visitor, params: _Params) -> list[str]:
+    def values(visit: Visitor, _params: _Params) -> list[str]:
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
             raise QueryError(f"invalid label name: {name!r}")
         return sorted({one.labels[name] for one in _matching(visit, match or []) if name in one.labels})
@@ -282,9 +284,7 @@ def _series(visit: Visitor) -> Vector:
 
 def vector_of(families: Iterable[Family]) -> Vector:
     """All series, with their names among the labels."""
-    return [
-        Sample({NAME: one.name, **labels}, float(value)) for one in families for labels, value in one.samples
-    ]
+    return [Sample({NAME: one.name, **labels}, float(value)) for one in families for labels, value in one.samples]
 
 
 def _matching(visit: Visitor, selectors: Sequence[str]) -> Vector:
@@ -380,9 +380,9 @@ class _Query:
 
     def whole(self) -> Parsed:
         found = self._expression(0)
-        kind, token, _ = self._peek()
+        kind, word, _ = self._peek()
         if kind != "end":
-            self._refuse(f"unexpected {token!r}")
+            self._refuse(f"unexpected {word!r}")
         return found
 
     def _peek(self) -> tuple[str, str, int]:
@@ -397,13 +397,13 @@ class _Query:
         return match.lastgroup, match[match.lastgroup], match.end()
 
     def _next(self) -> tuple[str, str]:
-        kind, token, self._at = self._peek()
-        return kind, token
+        kind, word, self._at = self._peek()
+        return kind, word
 
     def _expect(self, wanted: str) -> None:
-        _, token = self._next()
-        if token != wanted:
-            self._refuse(f"unexpected {token!r}, expected {wanted!r}")
+        _, word = self._next()
+        if word != wanted:
+            self._refuse(f"unexpected {word!r}, expected {wanted!r}")
 
     def _expression(self, floor: int) -> Parsed:
         self._depth += 1
@@ -411,58 +411,58 @@ class _Query:
             self._refuse("it is nested too deeply")
         left = self._unary()
         while True:
-            kind, token, _ = self._peek()
-            if kind == "name" and token in {"and", "or", "unless"}:
-                self._refuse(f"the operator {token!r} is not known here")
-            level = _PRECEDENCE.get(token, 0) if kind == "op" else 0
-            if not level or level <= floor - (token == "^"):
+            kind, word, _ = self._peek()
+            if kind == "name" and word in {"and", "or", "unless"}:
+                self._refuse(f"the operator {word!r} is not known here")
+            level = _PRECEDENCE.get(word, 0) if kind == "op" else 0
+            if not level or level <= floor - (word == "^"):
                 self._depth -= 1
                 return left
             self._next()
             as_bool = False
             if self._peek()[:2] == ("name", "bool"):
-                if token not in _COMPARE:
+                if word not in _COMPARE:
                     self._refuse("bool modifier can only be used on comparison operators")
                 self._next()
                 as_bool = True
             if self._peek()[:2] in {("name", "on"), ("name", "ignoring")}:
                 self._refuse("matching of two vectors is not known here")
             right = self._expression(level)
-            left = self._joined(token, as_bool, left, right)
+            left = self._joined(word, as_bool, left, right)
 
     def _unary(self) -> Parsed:
-        kind, token, _ = self._peek()
-        if kind == "op" and token in {"-", "+"}:
+        kind, word, _ = self._peek()
+        if kind == "op" and word in {"-", "+"}:
             self._next()
             inner = self._expression(3)
-            return _negated(inner) if token == "-" else inner
+            return _negated(inner) if word == "-" else inner
         return self._primary()
 
     def _primary(self) -> Parsed:
         start = self._at
-        kind, token = self._next()
+        kind, word = self._next()
         if kind == "number":
-            value = float(int(token, 16)) if token[:2].lower() == "0x" else float(token)
+            value = float(int(word, 16)) if word[:2].lower() == "0x" else float(word)
             return Parsed(lambda _series: value, reads=False)
-        if kind == "op" and token == "(":
+        if kind == "op" and word == "(":
             inner = self._expression(0)
             self._expect(")")
             return inner
-        if kind == "op" and token == "{":
+        if kind == "op" and word == "{":
             return self._selected(start)
         if kind == "name":
             following = self._peek()[1]
-            if token.lower() in _WORDS and following != "{":
-                number = _WORDS[token.lower()]
+            if word.lower() in _WORDS and following != "{":
+                number = _WORDS[word.lower()]
                 return Parsed(lambda _series: number, reads=False)
-            if token in _AGGREGATES and following in {"(", "by", "without"}:
-                return self._aggregate(token)
+            if word in _AGGREGATES and following in {"(", "by", "without"}:
+                return self._aggregate(word)
             if following == "(":
-                self._refuse(f"the function {token!r} is not known here")
+                self._refuse(f"the function {word!r} is not known here")
             return self._selected(start)
         if kind == "end":
             self._refuse("unexpected end of input")
-        return self._refuse(f"unexpected {token!r}")
+        return self._refuse(f"unexpected {word!r}")
 
     def _selected(self, start: int) -> Parsed:
         """Take a selector, from its beginning to its closing brace."""
@@ -506,8 +506,8 @@ class _Query:
         return Parsed(answer, reads=True)
 
     def _grouping(self) -> tuple[bool, tuple[str, ...]] | None:
-        kind, token, _ = self._peek()
-        if kind != "name" or token not in {"by", "without"}:
+        kind, word, _ = self._peek()
+        if kind != "name" or word not in {"by", "without"}:
             return None
         self._next()
         self._expect("(")
@@ -515,7 +515,7 @@ class _Query:
         while True:
             kind, label = self._next()
             if label == ")":
-                return token == "by", tuple(labels)
+                return word == "by", tuple(labels)
             if kind != "name":
                 self._refuse(f"unexpected {label!r} in grouping opts, expected label")
             labels.append(label)
@@ -583,7 +583,8 @@ def _arithmetic(op: str, left: float, right: float) -> float:
                 return left * right
             case "/":
                 if right == 0:
-                    return math.nan if left == 0 or left != left else math.copysign(math.inf, left) * math.copysign(1, right)  # noqa: PLR0124 - what is no number differs from itself
+                    undefined = left == 0 or math.isnan(left)
+                    return math.nan if undefined else math.copysign(math.inf, left) * math.copysign(1, right)
                 return left / right
             case "%":
                 return math.nan if right == 0 or math.isinf(left) else math.fmod(left, right)

@@ -27,7 +27,7 @@ class WindowDocument(BaseModel):
     duration: str = Field(examples=["28d"])
     start: str
     end: str
-    timeZone: str | None = None  # noqa: N815 - as JSON has it
+    timeZone: str | None = None
 
 
 class BudgetDocument(BaseModel):
@@ -36,8 +36,8 @@ class BudgetDocument(BaseModel):
     basis: Literal["observed", "projected"]
     allowed: Ratio
     consumed: Ratio
-    consumedRatio: Ratio | None  # noqa: N815 - as JSON has it
-    remainingRatio: Ratio | None = Field(description="Below 0: overspent; null: nothing is known.")  # noqa: N815 - as JSON has it
+    consumedRatio: Ratio | None
+    remainingRatio: Ratio | None = Field(description="Below 0: overspent; null: nothing is known.")
     unit: Literal["events", "slices"]
 
 
@@ -51,7 +51,7 @@ class Quality(BaseModel):
     """What is to be told of the telemetry, and of what makes the state uncertain."""
 
     rows: int
-    badRows: int  # noqa: N815 - as JSON has it
+    badRows: int
     examples: list[str]
     notes: list[str]
 
@@ -62,7 +62,7 @@ class Status(BaseModel):
     service: str
     slo: str
     objective: Ratio
-    budgetingMethod: str  # noqa: N815 - as JSON has it
+    budgetingMethod: str
     window: WindowDocument
     good: Ratio | None
     total: Ratio | None
@@ -70,15 +70,15 @@ class Status(BaseModel):
     budget: BudgetDocument
     budgets: dict[str, BudgetDocument] | None = Field(None, description="Both bases, where they differ.")
     coverage: Ratio
-    burnRates: dict[str, Ratio | None]  # noqa: N815 - as JSON has it
-    noTraffic: list[str] | None = None  # noqa: N815 - as JSON has it
+    burnRates: dict[str, Ratio | None]
+    noTraffic: list[str] | None = None
     alerts: list[AlertState]
     flow: Literal["feature", "stability"]
     state: str
-    stateSince: str | None  # noqa: N815 - as JSON has it
+    stateSince: str | None
     stale: bool
     policy: str
-    asOf: str  # noqa: N815 - as JSON has it
+    asOf: str
     quality: Quality | None = None
 
 
@@ -104,15 +104,15 @@ class Service(BaseModel):
     """How a service stands: the objective that decides, and all of them."""
 
     name: str
-    displayName: str  # noqa: N815 - as JSON has it
+    displayName: str
     summary: str = Field(description="The answer sentence.")
     flow: Literal["feature", "stability"] | None = Field(description="null: nothing watches it.")
     state: str | None
-    remainingRatio: Ratio | None  # noqa: N815 - as JSON has it
+    remainingRatio: Ratio | None
     firing: list[AlertState]
     stale: bool
     slos: list[str]
-    asOf: str | None  # noqa: N815 - as JSON has it
+    asOf: str | None
 
 
 class ServiceInFull(Service):
@@ -142,7 +142,9 @@ class AskGate(Asked):
     title: str = Field("", max_length=500, description="What it is, for people.")
     message: str | list[str] | None = Field(None, description="Commit messages, for the kind (Conventional Commits).")
     labels: list[str] | None = Field(None, description="Labels of the change, for the kind.")
-    as_: str = Field("", alias="as", max_length=200, description="For whom the caller asks; recorded with its own name.")
+    as_: str = Field(
+        "", alias="as", max_length=200, description="For whom the caller asks; recorded with its own name."
+    )
 
 
 class ReasonDocument(BaseModel):
@@ -155,7 +157,7 @@ class ReasonDocument(BaseModel):
 
 
 class GateBudget(BaseModel):
-    remainingRatio: Ratio | None  # noqa: N815 - as JSON has it
+    remainingRatio: Ratio | None
     consumed: Ratio | None
     allowed: Ratio | None
     unit: str
@@ -172,8 +174,8 @@ class GateSlo(BaseModel):
     state: str
     budget: GateBudget
     coverage: Ratio
-    burnRates: dict[str, Ratio | None]  # noqa: N815 - as JSON has it
-    dataAgeSeconds: int | None  # noqa: N815 - as JSON has it
+    burnRates: dict[str, Ratio | None]
+    dataAgeSeconds: int | None
     stale: bool
     firing: list[Firing]
 
@@ -195,28 +197,28 @@ class Decision(BaseModel):
     service: str
     environment: str
     kind: Kind
-    kindFrom: str  # noqa: N815 - as JSON has it
+    kindFrom: str
     change: str
     title: str
-    askedBy: str  # noqa: N815 - as JSON has it
+    askedBy: str
     flow: Literal["feature", "stability"]
     state: str
-    stateSince: str | None  # noqa: N815 - as JSON has it
+    stateSince: str | None
     ship: Literal["standard", "guarded"]
     summary: str
     reasons: list[ReasonDocument]
     slos: list[GateSlo]
     allows: list[Kind]
     forecast: ForecastDocument | None
-    wouldChange: list[str]  # noqa: N815 - as JSON has it
+    wouldChange: list[str]
     exception: str
-    exceptionsLeft: int | None  # noqa: N815 - as JSON has it
+    exceptionsLeft: int | None
     policy: str
-    policyVersion: str  # noqa: N815 - as JSON has it
-    inputsDigest: str  # noqa: N815 - as JSON has it
-    decidedAt: str  # noqa: N815 - as JSON has it
-    expiresAt: str  # noqa: N815 - as JSON has it
-    exitCode: Literal[0, 3, 4]  # noqa: N815 - as JSON has it
+    policyVersion: str
+    inputsDigest: str
+    decidedAt: str
+    expiresAt: str
+    exitCode: Literal[0, 3, 4]
 
 
 class Explanation(BaseModel):
@@ -231,8 +233,8 @@ class KeptDecision(BaseModel):
     """A recorded decision in its place in the journal."""
 
     sequence: int
-    recordedAt: str  # noqa: N815 - as JSON has it
-    decidedBy: str = Field(description="The version of Tightrope that decided.")  # noqa: N815 - as JSON has it
+    recordedAt: str
+    decidedBy: str = Field(description="The version of Tightrope that decided.")
     decision: Decision
 
 
@@ -252,7 +254,7 @@ class Recomputed(BaseModel):
     sequence: int
     agrees: bool
     differs: str = Field(description="What comes out otherwise; empty: nothing.")
-    decidedBy: str  # noqa: N815 - as JSON has it
+    decidedBy: str
     version: str = Field(description="The version that decided again.")
 
 
@@ -289,7 +291,7 @@ class DifferingDecision(BaseModel):
     sequence: int
     decision: str
     what: str
-    decidedBy: str  # noqa: N815 - as JSON has it
+    decidedBy: str
 
 
 class Verified(BaseModel):
@@ -316,8 +318,8 @@ class SpecEntry(BaseModel):
     etag: str
     file: str
     line: int
-    appliedAt: str | None  # noqa: N815 - as JSON has it
-    appliedBy: str | None  # noqa: N815 - as JSON has it
+    appliedAt: str | None
+    appliedBy: str | None
 
 
 class SpecInFull(SpecEntry):
@@ -355,7 +357,7 @@ class AppliedSpecs(BaseModel):
     changed: list[ChangedSpec]
     findings: list[Finding]
     digest: str = Field(description="Names the whole set of specs that comes out.")
-    dryRun: bool  # noqa: N815 - as JSON has it
+    dryRun: bool
 
 
 class CheckedSpecs(BaseModel):
@@ -418,12 +420,12 @@ class BacktestDocument(BaseModel):
     to: str | None
     episodes: list[Episode]
     transitions: list[Transition]
-    hoursInState: dict[str, float]  # noqa: N815 - as JSON has it
-    hoursStale: float  # noqa: N815 - as JSON has it
-    worstRemaining: float | None  # noqa: N815 - as JSON has it
-    worstAt: str | None  # noqa: N815 - as JSON has it
-    peakBurnRates: dict[str, float]  # noqa: N815 - as JSON has it
-    finalState: str  # noqa: N815 - as JSON has it
+    hoursInState: dict[str, float]
+    hoursStale: float
+    worstRemaining: float | None
+    worstAt: str | None
+    peakBurnRates: dict[str, float]
+    finalState: str
     quality: Quality | None = None
 
 
@@ -432,8 +434,8 @@ class Tally(BaseModel):
 
     pages: int
     tickets: int
-    frozenHours: float = Field(description="Time in states that let no feature through.")  # noqa: N815 - as JSON has it
-    worstRemaining: float | None  # noqa: N815 - as JSON has it
+    frozenHours: float = Field(description="Time in states that let no feature through.")
+    worstRemaining: float | None
 
 
 class Compared(BaseModel):
@@ -459,17 +461,109 @@ class Backtested(BaseModel):
 # --- alerts --------------------------------------------------------------------------------------------------------
 
 
+class AlertCondition(BaseModel):
+    name: str
+    severity: str
+    since: str
+
+
+class Alert(BaseModel):
+    """One alert, from its opening to its end."""
+
+    id: str = Field(examples=["A-0123ABCD"])
+    name: str
+    service: str
+    slo: str
+    objective: str
+    state: Literal["firing", "frozen", "resolved"]
+    severity: str
+    severitySince: str
+    worstSeverity: str
+    openedAt: str
+    resolvedAt: str | None
+    frozenSince: str | None = Field(description="Telemetry is missing since then.")
+    times: int
+    conditions: list[AlertCondition]
+    labels: dict[str, str]
+
+
+class Alerts(BaseModel):
+    items: list[Alert]
+    next: str | None
+
+
+class AlertStep(BaseModel):
+    at: str
+    change: str
+    severity: str
+    before: str
+    conditions: list[str]
+    why: str
+
+
+class Message(BaseModel):
+    """One message of the outbox."""
+
+    id: str
+    key: str
+    channel: str
+    about: str
+    kind: str
+    change: str
+    title: str
+    text: str
+    state: Literal["waiting", "sent", "dead"]
+    createdAt: str
+    dueAt: str | None
+    sentAt: str | None
+    attempts: int
+    error: str
+
+
+class Messages(BaseModel):
+    items: list[Message]
+    next: str | None
+
+
+class Channel(BaseModel):
+    name: str
+    type: str
+    default: bool
+    severities: list[str]
+    services: list[str]
+    what: list[str]
+    repeatInterval: str | None
+    sendResolved: bool
+    waiting: int
+    dead: int
+    lastSentAt: str | None
+    lastError: str
+    problem: str = Field(description="Why it cannot be used as it stands; empty: it can.")
+
+
+class Channels(BaseModel):
+    items: list[Channel]
+    next: str | None
+
+
 class Silence(BaseModel):
+    """For a while, nobody is told of the alerts that all matchers fit."""
+
     id: str
     matchers: list[str]
-    startsAt: str  # noqa: N815 - as JSON has it
-    endsAt: str  # noqa: N815 - as JSON has it
-    createdAt: str  # noqa: N815 - as JSON has it
-    createdBy: str  # noqa: N815 - as JSON has it
-    comment: str
-    active: bool
-    endedAt: str | None  # noqa: N815 - as JSON has it
-    endedBy: str | None  # noqa: N815 - as JSON has it
+    startsAt: str
+    endsAt: str
+    createdBy: str
+    reason: str
+    createdAt: str
+    endedBy: str | None
+    active: bool = True
+
+
+class AlertInFull(Alert):
+    history: list[AlertStep]
+    messages: list[Message]
+    silencedBy: list[Silence]
 
 
 class Silences(BaseModel):
@@ -481,14 +575,14 @@ class AddSilence(Asked):
     """For a while, nobody is told of the alerts that all matchers fit."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"matchers": ["service=checkout"], "duration": "2h", "comment": "Migration"}]}
+        json_schema_extra={"examples": [{"matchers": ["service=checkout"], "duration": "2h", "reason": "Migration"}]}
     )
 
     matchers: list[str] = Field(min_length=1, max_length=50, examples=[["service=checkout"]])
-    startsAt: str | None = Field(None, description="Default: now.")  # noqa: N815 - as JSON has it
-    endsAt: str | None = None  # noqa: N815 - as JSON has it
+    startsAt: str | None = Field(None, description="Default: now.")
+    endsAt: str | None = None
     duration: str | None = Field(None, description="In place of `endsAt`.", examples=["2h"])
-    comment: str = Field(min_length=1, max_length=2000, description="Why: somebody will wonder.")
+    reason: str = Field(min_length=1, max_length=2000, description="Somebody will wonder.")
 
 
 # --- access --------------------------------------------------------------------------------------------------------
@@ -503,11 +597,11 @@ class Token(BaseModel):
     teams: list[str]
     services: list[str]
     only: list[str] | None
-    createdAt: str  # noqa: N815 - as JSON has it
-    createdBy: str  # noqa: N815 - as JSON has it
-    expiresAt: str | None  # noqa: N815 - as JSON has it
-    lastUsedAt: str | None  # noqa: N815 - as JSON has it
-    revokedAt: str | None  # noqa: N815 - as JSON has it
+    createdAt: str
+    createdBy: str
+    expiresAt: str | None
+    lastUsedAt: str | None
+    revokedAt: str | None
     standing: Literal["active", "expired", "revoked"]
 
 
@@ -523,8 +617,8 @@ class IssuedToken(Token):
 class AddToken(Asked):
     name: str = Field(min_length=1, max_length=200)
     role: RoleName
-    expiresAt: str | None = None  # noqa: N815 - as JSON has it
-    expiresIn: str | None = Field(None, description="In place of `expiresAt`.", examples=["90d"])  # noqa: N815 - as JSON has it
+    expiresAt: str | None = None
+    expiresIn: str | None = Field(None, description="In place of `expiresAt`.", examples=["90d"])
     teams: list[str] = Field(default=[], max_length=1000)
     services: list[str] = Field(default=[], max_length=1000)
     only: list[str] | None = Field(None, max_length=20, description="Of what the role may do, this much.")
@@ -540,7 +634,7 @@ class Session(BaseModel):
     name: str
     role: RoleName
     csrf: str = Field(description="To be sent as `X-CSRF-Token` with every change.")
-    endsAt: str | None  # noqa: N815 - as JSON has it
+    endsAt: str | None
 
 
 class Me(BaseModel):
@@ -566,9 +660,9 @@ class Version(BaseModel):
 
 class Backfill(BaseModel):
     series: str
-    doneSeconds: int  # noqa: N815 - as JSON has it
-    ofSeconds: int  # noqa: N815 - as JSON has it
-    reachedAt: str | None  # noqa: N815 - as JSON has it
+    doneSeconds: int
+    ofSeconds: int
+    reachedAt: str | None
     error: str | None
 
 

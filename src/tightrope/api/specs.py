@@ -77,7 +77,7 @@ def specs(
 @router.post(
     "/specs/validate",
     summary="Check specs without applying them",
-    **needs(Permission.READ, also={200: {"model": CheckedSpecs}}) | {"openapi_extra": {"x-permission": "read", **_BODY}},
+    **needs(Permission.READ, also={200: {"model": CheckedSpecs}}, extra=_BODY),
 )
 def validate(visit: Visit, text: Text) -> Response:
     """All findings at once, read together with everything that is live; nothing is kept."""
@@ -94,12 +94,12 @@ def validate(visit: Visit, text: Text) -> Response:
 @router.put(
     "/specs",
     summary="Apply specs",
-    **needs(Permission.APPLY, also={200: {"model": AppliedSpecs}}) | {"openapi_extra": {"x-permission": "apply", **_BODY}},
+    **needs(Permission.APPLY, also={200: {"model": AppliedSpecs}}, extra=_BODY),
 )
 def apply(
     visit: Visit,
     text: Text,
-    dryRun: Annotated[bool, Query(description="Only tell what would happen.")] = False,  # noqa: N803 - as JSON has it
+    dryRun: Annotated[bool, Query(description="Only tell what would happen.")] = False,
 ) -> Response:
     """Take over one document or many, all or none; the next turn of the loop follows them."""
     return answer(_applied(visit, text, None, dry_run=dryRun))
@@ -144,8 +144,8 @@ def document(
     **needs(
         Permission.APPLY,
         also={200: {"model": AppliedSpecs, "headers": _ETAG}, 201: {"model": AppliedSpecs, "headers": _ETAG}},
-    )
-    | {"openapi_extra": {"x-permission": "apply", **_BODY}},
+        extra=_BODY,
+    ),
 )
 def put(
     visit: Visit,
@@ -181,9 +181,7 @@ def withdraw(visit: Visit, kind: str, name: str, if_match: IfMatch = "") -> Resp
     """An applied document counts no more; one that stands in a file is removed there."""
     found = _there(visit, kind, name)
     _must_apply(visit, [(kind, name)], visit.server.live.snapshot.specs)
-    gone = visit.server.withdraw(
-        kind, name, actor=visit.actor.name, if_match=_held(kind, name, found, if_match)
-    )
+    gone = visit.server.withdraw(kind, name, actor=visit.actor.name, if_match=_held(kind, name, found, if_match))
     return answer(_applied_document(gone, dry_run=False))
 
 

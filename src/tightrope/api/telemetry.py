@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -13,16 +14,22 @@ from tightrope.api.answers import answer
 from tightrope.api.shapes import Backfills, Receipt
 from tightrope.api.visitor import Visit, Visitor, needs, visitor
 from tightrope.base.units import time_text
+from tightrope.telemetry.samples import varint
 
 router = APIRouter(tags=["telemetry"])
 otlp_router = APIRouter(tags=["telemetry"])
 
 _PROTOBUF = "application/x-protobuf"
+_UNKNOWN = 2
+_RPC_CODES = {400: 3, 401: 16, 403: 7, 413: 3, 415: 3, 422: 3, 429: 8, 503: 14}
+"""HTTP statuses as gRPC's codes."""
 
 
 def _body(says: str, *kinds: str) -> dict[str, object]:
     binary = {"type": "string", "format": "binary"}
-    return {"requestBody": {"required": True, "description": says, "content": {kind: {"schema": binary} for kind in kinds}}}
+    return {
+        "requestBody": {"required": True, "description": says, "content": {kind: {"schema": binary} for kind in kinds}}
+    }
 
 
 _REMOTE_WRITE = _body("A `prometheus.WriteRequest`, compressed with snappy's block format.", _PROTOBUF)
@@ -66,8 +73,8 @@ async def _taken(request: Request, kind: str) -> int:
                 },
             }
         },
-    )
-    | {"openapi_extra": {"x-permission": "push", **_REMOTE_WRITE}},
+        extra=_REMOTE_WRITE,
+    ),
 )
 async def write(request: Request) -> Response:
     """Version 1.0; the address to write into `remote_write` of Prometheus, VictoriaMetrics' vmagent and others."""
@@ -79,7 +86,7 @@ async def write(request: Request) -> Response:
     "/push",
     status_code=202,
     summary="Push slices or metrics",
-    **needs(Permission.PUSH, also={202: {"model": Receipt}}) | {"openapi_extra": {"x-permission": "push", **_PUSH}},
+    **needs(Permission.PUSH, also={202: {"model": Receipt}}, extra=_PUSH),
 )
 async def push(request: Request) -> Response:
     """A slice that is sent again takes the place of what was there, so that sending twice does no harm."""
@@ -92,6 +99,20 @@ async def otlp(request: Request) -> Response:
     if request.headers.get("content-type", "").startswith("application/json"):
         return answer({})
     return Response(b"", 200, media_type=_PROTOBUF)
+
+
+def otlp_status(request: Request, response: Response) -> Response:
+    """Write a problem as OTLP wants it: a ``google.rpc.Status``, in the encoding of the request."""
+    document = msgspec.json.decode(bytes(response.body))
+    code, message = _RPC_CODES.get(document["status"], _UNKNOWN), document["detail"]
+    if request.headers.get("content-type", "").startswith("application/json"):
+        response.body = msgspec.json.encode(document | {"code": code, "message": message})
+    else:
+        text = message.encode()
+        response.body = b"\x08" + varint(code) + b"\x12" + varint(len(text)) + text
+        response.headers["Content-Type"] = _PROTOBUF
+    response.headers["Content-Length"] = str(len(response.body))
+    return response
 
 
 for _where, _path in ((router, "/otlp/v1/metrics"), (otlp_router, "/v1/metrics")):
@@ -112,8 +133,8 @@ for _where, _path in ((router, "/otlp/v1/metrics"), (otlp_router, "/v1/metrics")
                     },
                 }
             },
-        )
-        | {"openapi_extra": {"x-permission": "push", **_OTLP}},
+            extra=_OTLP,
+        ),
     )
 
 
@@ -127,9 +148,7 @@ def backfills(visit: Visit) -> Response:
     visit.must(Permission.READ)
     specs = visit.server.live.snapshot.specs
     services = {slo.name: slo.service for slo in specs.slos}
-    found = [
-        one for one in visit.server.backfills() if visit.sees(services.get(one.series.partition("/")[0], ""))
-    ]
+    found = [one for one in visit.server.backfills() if visit.sees(services.get(one.series.partition("/")[0], ""))]
     items = [
         {
             "series": one.series,

@@ -107,24 +107,28 @@ def cookie_of(header: str, secure: bool) -> str:
     return ""
 
 
-def needs(permission: Permission | None, *, also: Mapping[int | str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def needs(
+    permission: Permission | None,
+    *,
+    also: Mapping[Any, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What a route says of itself: the permission that it takes, its answers, and how it errs.
 
     Args:
         permission: None: it may be asked by anybody.
         also: Its answers by status, as FastAPI has them.
-        more: Further keys for the route.
+        extra: What else its entry in the OpenAPI document has.
     """
     refused = {
         "description": "What went wrong.",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     statuses: list[int] = [400, 422] if permission is None else [400, 401, 403, 422]
-    said = {"x-permission": str(permission) if permission is not None else "none"}
+    said: dict[str, Any] = {"x-permission": str(permission) if permission is not None else "none"}
     if permission is None:
-        said["security"] = []  # type: ignore[assignment]
+        said["security"] = []
     return {
         "responses": {**dict.fromkeys(statuses, refused), "default": refused, **(also or {})},
-        "openapi_extra": said,
-        **more,
+        "openapi_extra": {**said, **(extra or {})},
     }

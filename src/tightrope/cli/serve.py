@@ -45,7 +45,7 @@ def serve(
     incidents: str | None,
 ) -> None:
     """Watch, remember, alert and show: API, web page and loop in one process."""
-    from tightrope.app import serving
+    from tightrope.app import fresh_store, serving
     from tightrope.backtest.labels import read_incidents
     from tightrope.base.errors import UsageError
     from tightrope.base.units import parse_duration
@@ -63,15 +63,40 @@ def serve(
     address = base_url.rstrip("/") or f"http://{'localhost' if host in LOOPBACK else host}:{port}"
     settings = ServeSettings(host, port, address, required, replay, data, spec_paths(files))
     keep_s = None if keep is None else parse_duration(keep).seconds
+    if replay:
+        fresh_store(data)
     with serving(settings, data, incidents=known, keep_s=keep_s) as server:
         places = "1 place" if len(settings.spec_paths) == 1 else f"{len(settings.spec_paths)} places"
         say(f"Tightrope follows the specs in {places}, and keeps its store in {data}")
         say(f"open {address}")
+        if replay:
+            _ask_for_a_feature(server)
         if required:
             issued = server.access.first_admin(server.now())
             if issued is not None:
                 warn(f"first token, for an admin, good for 24 h: {issued.text}")
         _run(server, listener)
+
+
+def _ask_for_a_feature(server: Any) -> None:
+    """Ask the gate about one service in each state, in the background, so that there are decisions to look at."""
+    import time
+    from threading import Thread
+
+    from tightrope.policy.decision import GateRequest
+
+    def ask() -> None:
+        for _ in range(60):
+            if len(server.live.snapshot.assessments) == len(server.live.tracks) > 0:
+                break
+            time.sleep(0.5)
+        seen = set()
+        for one in list(server.live.snapshot.assessments.values()):
+            if one.watched and one.history.final_state not in seen:
+                seen.add(one.history.final_state)
+                server.decide(GateRequest(one.slo.service, server.now(), title="a feature", asked_by="make run"))
+
+    Thread(target=ask, daemon=True).start()
 
 
 def _listener(host: str, port: int) -> Any:

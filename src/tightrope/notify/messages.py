@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tightrope.alerting.grouping import NO_DATA, Alert, Change, Out
+from tightrope.alerting.grouping import NO_DATA, Alert, Change, Out, rank
 from tightrope.base.units import duration_text, percent_text, span_text, time_text
 from tightrope.budget.burn import Burn, allowed_share
 from tightrope.budget.statement import Budget, Statement
@@ -32,7 +32,7 @@ LONGEST_TITLE = 150
 REPEATED = "repeated"
 """The change of a message that tells once more what still fires."""
 
-_SHOWN_CHANGES = 5
+_SHOWN_CHANGES, _SHOWN_IN_DIGEST = 5, 20
 _TRIGGER, _RESOLVE, _NOTE = "trigger", "resolve", "note"
 
 
@@ -371,6 +371,39 @@ def _leading_burn(out: Sequence[Out], facts: Facts | None) -> Burn | None:
 def _share(burn: Burn, facts: Facts) -> Fraction:
     """The share of a whole budget that went within the lookback."""
     return burn.rate * burn.lookback_s / facts.window_s
+
+
+def digest_message(messages: Sequence[Message], now: int, *, base_url: str = "") -> Message:
+    """Make one message of many that arose at the same moment: who is called a hundred times reads none of them."""
+    opened = sum(one.action == _TRIGGER for one in messages)
+    services = sorted({one.service for one in messages})
+    missing = sum(one.labels.get("alertname") == NO_DATA and one.action == _TRIGGER for one in messages)
+    over = len(messages) - opened
+    parts = [f"{opened} alerts at once"] if opened else []
+    parts += [f"{missing} of them for missing data"] if missing else []
+    parts += [f"{over} {'more ended' if opened else 'alerts ended at once'}"] if over else []
+    where = f"in {services[0]}" if len(services) == 1 else f"in {len(services)} services"
+    worst = min((one.severity for one in messages), key=rank)
+    shown = sorted(messages, key=lambda one: (one.action != _TRIGGER, rank(one.severity), one.service))
+    lines = [(one.severity, one.title) for one in shown[:_SHOWN_IN_DIGEST]]
+    if len(shown) > _SHOWN_IN_DIGEST:
+        lines.append(("", f"and {len(shown) - _SHOWN_IN_DIGEST} more: tightrope alert list"))
+    if missing > 1:
+        lines.append(("Do", "look first at what all of them are measured by: one source may be down"))
+    return Message(
+        kind="alert",
+        change="digest",
+        action=_TRIGGER if opened else _RESOLVE,
+        about=f"digest/{now}",
+        title=_fitted(f"{', '.join(parts)}, {where}"),
+        lines=tuple(lines),
+        at=now,
+        starts_at=min(one.starts_at for one in messages),
+        service=services[0] if len(services) == 1 else "",
+        severity=worst,
+        labels={"alertname": "Digest", "severity": worst},
+        link=f"{base_url.rstrip('/')}/alerts" if base_url else "",
+    )
 
 
 # --- flow ----------------------------------------------------------------------------------------------------------

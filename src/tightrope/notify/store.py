@@ -72,14 +72,19 @@ _THREAD = Table(
 )
 
 
+_MOST_NAMES = 500
+
+
 # --- what was told -------------------------------------------------------------------------------------------------
 
 
 def told_in(connection: Connection, alerts: Sequence[str]) -> list[Told]:
     """What was told of some alerts."""
-    if not alerts:
-        return []
-    return [Told(*row) for row in connection.execute(select(_TOLD).where(_TOLD.c.alert.in_(alerts)))]
+    found: list[Told] = []
+    for first in range(0, len(alerts), _MOST_NAMES):
+        some = alerts[first : first + _MOST_NAMES]
+        found += [Told(*row) for row in connection.execute(select(_TOLD).where(_TOLD.c.alert.in_(some)))]
+    return found
 
 
 def told_firing_in(connection: Connection) -> list[Told]:

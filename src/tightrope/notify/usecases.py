@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -33,6 +33,7 @@ from tightrope.notify.messages import (
     Message,
     Recent,
     alert_message,
+    digest_message,
     flow_message,
     trial_message,
 )
@@ -59,6 +60,10 @@ LEASE_S = 60
 KEPT_S = 400 * DAY_S
 """For how long alerts and sent messages are kept."""
 
+MOST_SINGLY = 10
+"""More messages that arise in one turn become one, for channels that people read."""
+
+_PEOPLE = frozenset({ChannelType.SLACK, ChannelType.EMAIL})
 _MOST_AT_ONCE = 100
 _SIDE_BY_SIDE = 8
 
@@ -188,6 +193,7 @@ class Alerting:
         for one in outbox.told_in(connection, list(alerts)):
             told.setdefault(one.alert, []).append(one)
         silences = alerts_store.silences_in(connection, now=now)
+        written: dict[str, list[tuple[str, Message]]] = {}
         due = [now + LOOKED_AT_EVERY_S] if any(alert.open for alert in alerts.values()) else []
         for alert in alerts.values():
             slo = slos.get(alert.slo)
@@ -196,14 +202,29 @@ class Alerting:
             routes = _with_former(routes_of(slo, specs.channels, alert.service), before, specs.channels)
             made = plan(alert, routes, before, muted=muted, now=now)
             why = next((step.why for step in reversed(steps) if step.alert.id == alert.id), "")
-            spared = self._written(connection, made.drafts, now, why)
+            spared = self._write(connection, made.drafts, now, why, written)
             outbox.tell_in(connection, [one for one in made.told if one.channel not in spared])
             if made.due is not None:
                 due.append(made.due)
+        read_by_people = {one.name for one in specs.channels if one.type in _PEOPLE}
+        for channel, messages in written.items():
+            if len(messages) > MOST_SINGLY and channel in read_by_people:
+                digest = digest_message([message for _, message in messages], now, base_url=self.base_url)
+                keys = hashlib.sha256("\n".join(key for key, _ in messages).encode()).hexdigest()[:16]
+                messages = [(f"{digest.about}/{channel}/{keys}", digest)]
+            for key, message in messages:
+                _enqueue(connection, channel, key, message, now)
         return min(due, default=None)
 
-    def _written(self, connection: Connection, drafts: Sequence[Draft], now: int, why: str) -> set[str]:
-        """Put messages into the outbox; returns the channels that were spared a reminder, since one still waits."""
+    def _write(
+        self,
+        connection: Connection,
+        drafts: Sequence[Draft],
+        now: int,
+        why: str,
+        written: dict[str, list[tuple[str, Message]]],
+    ) -> set[str]:
+        """Write messages with their keys, by channel; returns the channels that are spared a reminder: one waits."""
         spared: set[str] = set()
         if not drafts:
             return spared
@@ -228,7 +249,7 @@ class Alerting:
             )
             if why:
                 message = replace(message, lines=(*message.lines, ("Why", why)))
-            _enqueue(connection, draft.channel.name, draft.key, message, now)
+            written.setdefault(draft.channel.name, []).append((draft.key, message))
         return spared
 
     def _tell_flow(self, connection: Connection, flow: FlowChange, specs: Specs, now: int) -> None:
@@ -251,7 +272,7 @@ def _with_former(
 
 
 def _enqueue(connection: Connection, channel: str, key: str, message: Message, now: int) -> bool:
-    name = f"M-{hashlib.sha256(key.encode()).hexdigest()[:10].upper()}"
+    name = f"M-{hashlib.sha256(key.encode()).hexdigest()[:15].upper()}"
     return outbox.enqueue_in(connection, channel, key, message, now, id_=name)
 
 
@@ -302,6 +323,7 @@ class Notifier:
         channels: The channels as they are now.
         environment: Tells the value of environment variables.
         clock: Tells the time where sending takes some; None: the time that `run_once` was given.
+        patience_s: For how long a run waits for receivers; those that take longer go on by themselves.
     """
 
     def __init__(
@@ -311,14 +333,18 @@ class Notifier:
         *,
         environment: Environment = environment,
         clock: Callable[[], int] | None = None,
+        patience_s: float = 12.0,
     ) -> None:
         self._database = database
         self._channels = channels
         self._environment = environment
         self._clock = clock
+        self._patience_s = patience_s
         self._doors: dict[str, tuple[NotificationChannel, Channel]] = {}
         self._refreshed: dict[str, int] = {}
         self._lock = Lock()
+        self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "tightrope-channel")
+        self._running: dict[str, Future[Run]] = {}
 
     def run_once(self, now: int) -> Run:
         """Send what is due, and say again to Alertmanagers what fires.
@@ -336,19 +362,21 @@ class Notifier:
             for one in channels.values()
             if one.type is ChannelType.ALERTMANAGER and self._due_again(one.name) <= now
         ]
-        sent = failed = dead = 0
-        names = sorted({*busy, *(one.name for one in refreshing)})
-        if names:
-            with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(names)), "tightrope-channel") as pool:
-                for run in pool.map(lambda name: self._of_channel(name, channels.get(name), now), names):
-                    sent, failed, dead = sent + run.sent, failed + run.failed, dead + run.dead
+        for name in sorted({*busy, *(one.name for one in refreshing)} - set(self._running)):
+            self._running[name] = self._pool.submit(self._of_channel, name, channels.get(name), now)
+        # A receiver that is slow holds up nobody else: it goes on by itself, and the next run hears what came of it.
+        wait(self._running.values(), timeout=self._patience_s)
+        done = [name for name, job in self._running.items() if job.done()]
+        runs = [self._running.pop(name).result() for name in done]
+        sent, failed, dead = (sum(getattr(run, what) for run in runs) for what in ("sent", "failed", "dead"))
         with self._database.reading() as connection:
             later = list(outbox.channels_waiting_in(connection).values())
         later += [self._due_again(one.name) for one in channels.values() if one.type is ChannelType.ALERTMANAGER]
         return Run(sent, failed, dead, min(later, default=None))
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Wait for what is being sent, and let go of all connections."""
+        self._pool.shutdown(cancel_futures=True)
         with self._lock:
             for _, door in self._doors.values():
                 door.close()
@@ -411,8 +439,9 @@ class Notifier:
                 newest = outbox.messages_in(connection, about=told.alert, channel=channel.name, limit=1)
                 if newest and newest[0].state is State.SENT:
                     message = newest[0].message
-                    if told.previous and told.firing and now - told.changed_at <= END_REPEATED_FOR_S:
-                        message = replace(message, before=told.previous, at=told.changed_at)
+                    lately = now - told.changed_at <= END_REPEATED_FOR_S
+                    before = told.previous if told.firing and lately else ""
+                    message = replace(message, before=before, at=told.changed_at)
                     standing.append((message, None if told.firing else told.changed_at))
         if standing:
             try:

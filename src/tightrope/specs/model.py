@@ -84,7 +84,7 @@ class ChangeKind(StrEnum):
 class DataSource:
     """Where telemetry comes from.
 
-    ``type`` is any text; the telemetry room knows csv, parquet, access-log, openmetrics and prometheus.
+    ``type`` is any text; ``specs.lints.SOURCE_TYPES`` lists those that the telemetry room knows.
 
     ``connection`` is ``connectionDetails`` as plain YAML values, scalars as the YAML types. ``folder`` is the
     directory of the spec file: relative paths start there.

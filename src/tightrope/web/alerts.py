@@ -105,6 +105,7 @@ def _told(visit: Visit) -> dict[str, Any]:
         "services": [one.line.service for one in visit.board.posts][:2_000],
         "severities": sorted({condition.severity for condition in conditions}),
         "asked_service": visit.asked("service"),
+        "silences_any": visit.may_somewhere(Permission.SILENCE),
     }
 
 
@@ -179,14 +180,15 @@ def alert(visit: Visit) -> Response:
 
 def alert_sentence(one: Alert, now: int) -> str:
     """Say what one alert is about, and how long it is out or was."""
-    what = "No telemetry" if one.name == NO_DATA else "The budget burns too fast"
-    who = one.slo or one.service
-    lasted = _lasted(one, now)
-    if one.resolved_at is not None:
-        past = "No telemetry came" if one.name == NO_DATA else "The budget burned too fast"
-        return f"{past} for {lasted}: {who}. It is over."
-    held = "; it is held while telemetry is missing" if one.frozen_since is not None and one.name != NO_DATA else ""
-    return f"{what}: {who}, for {lasted} now{held}."
+    who, lasted = one.track or one.service, _lasted(one, now)
+    if one.name == NO_DATA:
+        return (
+            f"{who} has sent no telemetry for {lasted}." if one.open else f"{who} sent none for {lasted}. It is over."
+        )
+    if not one.open:
+        return f"{who} burned its error budget too fast for {lasted}. It is over."
+    held = "; it is held while telemetry is missing" if one.frozen_since is not None else ""
+    return f"{who} has burned its error budget too fast for {lasted}{held}."
 
 
 def _lasted(one: Alert, now: int) -> str:

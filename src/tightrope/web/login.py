@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
-from tightrope.access.sessions import local_path
-from tightrope.base.errors import BusyError, UnauthorizedError
-from tightrope.web.visit import Desk, Visit, cookie_name
+from tightrope.access.sessions import LogIn, local_path
+from tightrope.base.errors import BusyError, ForbiddenError, SourceError, UnauthorizedError
+from tightrope.web.visit import HEADERS, Desk, Visit, cookie_name
+
+FLOW = "tightrope_login"
+FLOW_S = 600
+"""The cookie that holds what this browser began at the identity provider, and for how long."""
 
 
 def routes(desk: Desk) -> list[BaseRoute]:
     """The pages around a session."""
     return [
         desk.route("/login", login, do=begin, anybody=True),
+        desk.route("/login/oidc", leave, anybody=True),
+        desk.route("/login/callback", come_back, anybody=True),
         desk.route("/logout", login, do=end, anybody=True),
     ]
 
@@ -36,13 +42,58 @@ def begin(visit: Visit) -> Response:
         return _page(visit, refused=f"{error.message[:1].upper()}{error.message[1:]}.", status=401)
     except BusyError as error:
         return _page(visit, refused=f"{error.message[:1].upper()}{error.message[1:]}.", status=429)
+    return _let_in(visit, begun)
+
+
+def leave(visit: Visit) -> Response:
+    """Send the visitor to the identity provider."""
+    start = visit.server.access.begin_oidc(
+        visit.server.now(), redirect_url=_callback(visit), return_to=local_path(visit.asked("to", "/"))
+    )
+    answer = RedirectResponse(start.url, 303, {**HEADERS, "Cache-Control": "no-store"})
+    answer.set_cookie(
+        FLOW,
+        start.flow,
+        max_age=FLOW_S,
+        path="/login",
+        secure=visit.request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+    return answer
+
+
+def come_back(visit: Visit) -> Response:
+    """Begin a session for who comes back from the identity provider."""
+    try:
+        begun = visit.server.access.finish_oidc(
+            visit.request.cookies.get(FLOW, ""),
+            dict(visit.request.query_params),
+            visit.server.now(),
+            redirect_url=_callback(visit),
+        )
+    except (UnauthorizedError, ForbiddenError, SourceError) as error:
+        said = f"{error.message[:1].upper()}{error.message[1:]}."
+        answer = _page(visit, refused=f"{said} {error.remedy}".strip(), status=401)
+    else:
+        answer = _let_in(visit, begun)
+    answer.delete_cookie(FLOW, path="/login", httponly=True, samesite="lax")
+    return answer
+
+
+def _callback(visit: Visit) -> str:
+    """Where the identity provider sends people back to; registered there."""
+    return f"{visit.server.settings.base_url.rstrip('/')}/login/callback"
+
+
+def _let_in(visit: Visit, begun: LogIn) -> Response:
     answer = visit.go(begun.return_to)
     answer.set_cookie(
-        cookie_name(request),
+        cookie_name(visit.request),
         begun.cookie,
         max_age=begun.ends_at - visit.server.now(),
         path="/",
-        secure=request.url.scheme == "https",
+        secure=visit.request.url.scheme == "https",
         httponly=True,
         samesite="lax",
     )

@@ -13,13 +13,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from tightrope.access.roles import Permission
-from tightrope.base.errors import ConflictError, NotFoundError, SpecError, SpecsInvalidError, TightropeError
+from tightrope.base.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    SpecError,
+    SpecsInvalidError,
+    TightropeError,
+)
 from tightrope.base.units import DAY_S, percent_text, span_text, time_text
 from tightrope.loop.assess import Assessment
 from tightrope.loop.server import Preview
 from tightrope.policy.states import named
 from tightrope.specs.excerpt import render
-from tightrope.specs.model import ChangeKind
+from tightrope.specs.model import ChangeKind, Specs
 from tightrope.specs.usecases import SpecDocument
 from tightrope.web.visit import Desk, Visit
 
@@ -90,7 +97,8 @@ def routes(desk: Desk) -> list[BaseRoute]:
 
 def specs(visit: Visit) -> Response:
     """List the documents, and what is wrong with them."""
-    found = sorted(visit.server.documents(), key=lambda one: (_rank(one.kind), one.name))
+    known = [one for one in visit.server.documents() if _seen(visit, one.kind, one.name)]
+    found = sorted(known, key=lambda one: (_rank(one.kind), one.name))
     groups: dict[str, list[SpecDocument]] = {}
     for one in found:
         groups.setdefault(one.kind, []).append(one)
@@ -107,17 +115,17 @@ def specs(visit: Visit) -> Response:
         paths=list(visit.server.settings.spec_paths),
         path_of=path_of,
         kinds=KINDS,
+        saves=visit.may_somewhere(Permission.APPLY),
     )
 
 
 def document(visit: Visit) -> Response:
     """Show one document in the editor."""
-    return _editor(visit, visit.server.document(visit.path("kind"), visit.path("name")))
+    return _editor(visit, _there(visit))
 
 
 def draft(visit: Visit) -> Response:
     """Begin a new document."""
-    visit.must(Permission.APPLY)
     kind = visit.asked("kind", "SLO")
     return _editor(visit, None, text=_draft(visit, kind if kind in KINDS else "SLO"))
 
@@ -125,7 +133,6 @@ def draft(visit: Visit) -> Response:
 def worked(visit: Visit) -> Response:
     """Do what a form of the editor asks for: check, preview, save, withdraw."""
     one = _edited(visit)
-    service = ""
     text, what = visit.form.get("text", "").replace("\r\n", "\n"), visit.form.get("do", "check")
     match what:
         case "check":
@@ -141,13 +148,12 @@ def worked(visit: Visit) -> Response:
         case "diff":
             return _editor(visit, one, text=text, findings=checked(visit, text))
         case "withdraw":
-            visit.must(Permission.APPLY, service)
             if one is None:
                 raise NotFoundError("there is nothing to withdraw")
+            _must_change(visit, [(one.kind, one.name)], visit.board.snapshot.specs)
             visit.server.withdraw(one.kind, one.name, actor=visit.actor.name, if_match=visit.form.get("etag") or None)
             return visit.go("/specs", done="withdrawn")
         case _:
-            visit.must(Permission.APPLY, service)
             return _saved(visit, one, text)
 
 
@@ -248,6 +254,7 @@ def _editor(
         conflict=conflict,
         diff=difference(one, given) if one is not None and held and changed else "",
         action=path_of(one.kind, one.name) if one is not None else "/specs/new",
+        saves=visit.may_somewhere(Permission.APPLY),
     )
 
 
@@ -270,9 +277,42 @@ def difference(one: SpecDocument, text: str) -> str:
 
 
 def _edited(visit: Visit) -> SpecDocument | None:
-    if "kind" not in visit.request.path_params:
-        return None
-    return visit.server.document(visit.path("kind"), visit.path("name"))
+    return _there(visit) if "kind" in visit.request.path_params else None
+
+
+def _there(visit: Visit) -> SpecDocument:
+    kind, name = visit.path("kind"), visit.path("name")
+    if not _seen(visit, kind, name):
+        raise NotFoundError(f"there is no {kind} called {name!r}", remedy="the list of specs shows what there is")
+    return visit.server.document(kind, name)
+
+
+def _seen(visit: Visit, kind: str, name: str) -> bool:
+    """Whether a visitor may see a document: of SLOs and services only those of services that they may see."""
+    allowed, about = visit.actor.services, _about(visit.board.snapshot.specs, kind, name)
+    return allowed is None or not about or bool(about & allowed)
+
+
+def _about(specs: Specs, kind: str, name: str) -> set[str]:
+    """The services that a document is about; none where it is about no one service."""
+    match kind:
+        case "SLO":
+            return {slo.service for slo in specs.slos if slo.name == name}
+        case "Service":
+            return {name}
+        case "SilverBullet":
+            return {one.service for one in specs.silver_bullets if one.name == name}
+        case _:
+            return set()
+
+
+def _must_change(visit: Visit, changed: Sequence[tuple[str, str]], *specs: Specs | None) -> None:
+    """Raise `ForbiddenError` unless the visitor may change these documents, as they are in any of *specs*."""
+    for kind, name in changed:
+        permission = Permission.GRANT if kind == "SilverBullet" else Permission.APPLY
+        about = set[str]().union(*(_about(one, kind, name) for one in specs if one is not None))
+        for service in sorted(about) or [""]:
+            visit.must(permission, service)
 
 
 def _previewed(visit: Visit, text: str) -> tuple[dict[str, object] | None, list[Finding]]:
@@ -290,7 +330,12 @@ def _previewed(visit: Visit, text: str) -> tuple[dict[str, object] | None, list[
 def _saved(visit: Visit, one: SpecDocument | None, text: str) -> Response:
     etag = visit.form.get("etag") or None
     try:
+        tried = visit.server.apply(text, actor=visit.actor.name, if_match=etag, dry_run=True)
+        changed = [(kind, name) for kind, name, what in tried.changed if what != "unchanged"]
+        _must_change(visit, changed, visit.board.snapshot.specs, tried.specs)
         applied = visit.server.apply(text, actor=visit.actor.name, if_match=etag)
+    except ForbiddenError:
+        raise
     except SpecsInvalidError as error:
         return _editor(visit, one, text=text, findings=[finding_of(each) for each in error.findings], status=422)
     except ConflictError as error:
@@ -298,9 +343,8 @@ def _saved(visit: Visit, one: SpecDocument | None, text: str) -> Response:
         return _editor(visit, one, text=text, conflict=said, status=409)
     except TightropeError as error:
         return _editor(visit, one, text=text, conflict=f"{error.message}. {error.remedy}", status=400)
-    changed = [each for each in applied.changed if each[2] != "unchanged"]
-    first = changed or list(applied.changed)
-    where = path_of(first[0][0], first[0][1]) if first else "/specs"
+    first = changed or [(kind, name) for kind, name, _ in applied.changed]
+    where = path_of(*first[0]) if first else "/specs"
     return visit.go(where, done="saved" if changed else "unchanged")
 
 

@@ -117,6 +117,11 @@ class Visit:
         """Raise `ForbiddenError` unless the visitor may do this."""
         self.actor.must(permission, service)
 
+    def may_somewhere(self, permission: Permission) -> bool:
+        """Whether the visitor may do this to everything, or to some service."""
+        services = self.actor.services
+        return self.actor.may(permission) or any(self.actor.may(permission, one) for one in services or ())
+
     def counted(self, service: str = "") -> tuple[Counter[str], str]:
         """The decisions of the last 24 hours that the visitor may see, by their word; and ``+`` if there were more."""
         counts = self.verdicts.counted(service=service, only=self.actor.services)

@@ -1,6 +1,6 @@
 """The compiled scan of remote write: the walk over a request and the look-up of its series in machine code.
 
-It finds what `remote_write.scan` finds. Whatever does not have the usual form goes to the same Python code. This module
+It finds what `write_request.scan` finds. Whatever does not have the usual form goes to the same Python code. This module
 needs numba (the extra ``fast``) and is imported only where it was chosen; compiled once, the code is kept on disk.
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from tightrope.sli.slices import Counts
-from tightrope.telemetry.receivers.remote_write import Found, fail, other, series, varint_at
+from tightrope.telemetry.receivers.write_request import Found, fail, other, series, varint_at
 from tightrope.telemetry.samples import Book
 
 Bytes = npt.NDArray[np.uint8]
@@ -77,7 +77,7 @@ def _overlapping(characters: Bytes) -> Hashes:
 
 
 def compiled_scan(raw: bytes, book: Book, found: Found) -> None:
-    """Walk over a ``WriteRequest``; see `remote_write.scan`."""
+    """Walk over a ``WriteRequest``; see `write_request.scan`."""
     index = book.index
     if not isinstance(index, Index):
         index = book.index = Index()

@@ -324,6 +324,11 @@
       var about = service && service.dataset.service;
       if (!about || !told.services || told.services.indexOf(about) >= 0 || told.events) { refresh(); }
     });
+    events.addEventListener("journal", function (event) {
+      var about = service && service.dataset.service, told = {};
+      try { told = JSON.parse(event.data); } catch (_) { told = {}; }
+      if (!about || !told.subject || told.subject === about) { refresh(); }
+    });
     events.addEventListener("error", function () {
       if (events && events.readyState === 2) { deaf(); setTimeout(listen, 15000); }
     });
