@@ -18,8 +18,8 @@ from tightrope.notify.outgoing import State
 from tightrope.notify.usecases import LEASE_S, Alerting, Notifications, Notifier
 from tightrope.state.database import opened
 
-_ROUNDS = 5
-_ALERTS = 25
+_ROUNDS = 4
+_ALERTS = 15
 
 
 def test_killed_again_and_again_every_message_arrives_in_order_under_one_key(tmp_path: Path) -> None:

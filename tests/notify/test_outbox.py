@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -52,6 +54,12 @@ def world(store: str, *channels: NotificationChannel) -> Iterator[World]:
 
 
 @pytest.fixture
+def here(tmp_path: Path) -> str:
+    """A store in a folder, where the kind of database makes no difference."""
+    return str(tmp_path / "store")
+
+
+@pytest.fixture
 def hook() -> Iterator[Receiver]:
     with receiver() as one:
         yield one
@@ -82,10 +90,10 @@ def test_a_turn_that_fails_leaves_nothing_and_is_simply_done_again(store: str) -
         assert (len(one.fronts.alerts()), one.waiting(), one.journal()) == (1, ["opened"], ["alert.opened"])
 
 
-def test_another_process_goes_on_where_one_was_killed(store: str) -> None:
-    with world(store, channel()) as one:
+def test_another_process_goes_on_where_one_was_killed(here: str) -> None:
+    with world(here, channel()) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
-    with world(store, channel()) as one:
+    with world(here, channel()) as one:
         assert one.alerting.due(NOON + 1)
         one.turn(NOON + 60, seen(NOON + 60, {FAST: NOON}))
         one.turn(NOON + 120, seen(NOON + 120))
@@ -115,8 +123,8 @@ def test_a_silence_holds_messages_back_until_it_ends(store: str) -> None:
             one.fronts.end_silence("S-NONE", who="jo", now=NOON)
 
 
-def test_maintenance_holds_messages_back_too(store: str) -> None:
-    with world(store, channel()) as one:
+def test_maintenance_holds_messages_back_too(here: str) -> None:
+    with world(here, channel()) as one:
         one.alerting.stretches = lambda *when: [(NOON, NOON + HOUR)] if when[1] < NOON + HOUR else []
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         assert one.waiting() == []
@@ -124,8 +132,8 @@ def test_maintenance_holds_messages_back_too(store: str) -> None:
         assert one.waiting() == ["opened"]
 
 
-def test_the_loop_is_asked_only_while_an_alert_is_open(store: str) -> None:
-    with world(store, channel()) as one:
+def test_the_loop_is_asked_only_while_an_alert_is_open(here: str) -> None:
+    with world(here, channel()) as one:
         one.turn(NOON)
         assert not one.alerting.due(NOON + 10**6)
         one.turn(NOON, seen(NOON, {FAST: NOON}))
@@ -134,8 +142,8 @@ def test_the_loop_is_asked_only_while_an_alert_is_open(store: str) -> None:
         assert not one.alerting.due(NOON + 10**6)
 
 
-def test_alerts_of_what_is_no_longer_watched_end_and_say_why(store: str) -> None:
-    with world(store, channel()) as one:
+def test_alerts_of_what_is_no_longer_watched_end_and_say_why(here: str) -> None:
+    with world(here, channel()) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         one.turn(NOON + 60, watched={"another"})
         (alert,) = one.fronts.alerts()
@@ -144,8 +152,8 @@ def test_alerts_of_what_is_no_longer_watched_end_and_say_why(store: str) -> None
         assert ("Why", "no longer watched") in one.fronts.messages(limit=1)[0].message.lines
 
 
-def test_a_channel_that_is_meant_no_more_is_told_the_end(store: str) -> None:
-    with world(store, channel("first"), channel("second")) as one:
+def test_a_channel_that_is_meant_no_more_is_told_the_end(here: str) -> None:
+    with world(here, channel("first"), channel("second")) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         one.specs = specs(channel("first", default=False), channel("second"))
         one.turn(NOON + 60, seen(NOON + 60, {FAST: NOON}))
@@ -157,9 +165,9 @@ def test_a_channel_that_is_meant_no_more_is_told_the_end(store: str) -> None:
         assert len(one.fronts.messages(channel="second")) == 1
 
 
-def test_missing_data_is_told_as_the_policy_wants_it(store: str) -> None:
+def test_missing_data_is_told_as_the_policy_wants_it(here: str) -> None:
     quiet = AlertPolicy("quiet", CHECKOUT.conditions, ("hook",))
-    with world(store, channel()) as one:
+    with world(here, channel()) as one:
         one.specs = specs(channel(), slo=promised(quiet))
         one.turn(NOON, seen(NOON, stale=True))
         assert one.fronts.alerts() == []
@@ -169,16 +177,16 @@ def test_missing_data_is_told_as_the_policy_wants_it(store: str) -> None:
         assert one.waiting() == ["opened"]
 
 
-def test_a_change_of_flow_goes_to_those_who_want_it_and_old_news_to_nobody(store: str) -> None:
+def test_a_change_of_flow_goes_to_those_who_want_it_and_old_news_to_nobody(here: str) -> None:
     flow = FlowChange("checkout", NOON, "feature", "stability", Flow.FEATURE, Flow.STABILITY, "", facts().standing)
     wants = channel("chat", what=frozenset({Topic.ALERTS, Topic.FLOW}))
-    with world(store, channel(), wants) as one:
+    with world(here, channel(), wants) as one:
         one.turn(NOON + 60, flows=[flow, flow, replace(flow, at=NOON - 2 * HOUR)])
         assert [(sent.channel, sent.message.kind) for sent in one.fronts.messages()] == [("chat", "flow")]
 
 
-def test_no_reminder_queues_up_behind_a_message_that_still_waits(store: str) -> None:
-    with world(store, channel(repeat_s=60)) as one:
+def test_no_reminder_queues_up_behind_a_message_that_still_waits(here: str) -> None:
+    with world(here, channel(repeat_s=60)) as one:
         for minute in range(10):
             one.turn(NOON + 60 * minute, seen(NOON + 60 * minute, {FAST: NOON}))
         assert one.waiting() == ["opened"]
@@ -187,8 +195,8 @@ def test_no_reminder_queues_up_behind_a_message_that_still_waits(store: str) -> 
 # --- the notifier --------------------------------------------------------------------------------------------------
 
 
-def test_messages_about_one_alert_arrive_in_order(store: str, hook: Receiver) -> None:
-    with world(store, channel(urls=(hook.url,))) as one:
+def test_messages_about_one_alert_arrive_in_order(here: str, hook: Receiver) -> None:
+    with world(here, channel(urls=(hook.url,))) as one:
         one.turn(NOON, seen(NOON, {TICKET: NOON}))
         one.turn(NOON + 60, seen(NOON + 60, {TICKET: NOON, FAST: NOON + 60}))
         one.turn(NOON + 120, seen(NOON + 120))
@@ -218,8 +226,8 @@ def test_a_receiver_that_is_down_delays_and_never_loses(store: str, hook: Receiv
         assert [got.headers["webhook-id"] for got in hook.got[:7]] == [hook.got[0].headers["webhook-id"]] * 7
 
 
-def test_a_receiver_that_asks_for_time_is_given_it(store: str, hook: Receiver) -> None:
-    with world(store, channel(urls=(hook.url,))) as one:
+def test_a_receiver_that_asks_for_time_is_given_it(here: str, hook: Receiver) -> None:
+    with world(here, channel(urls=(hook.url,))) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         hook.will(429, retry_after="120")
         assert one.notifier.run_once(NOON).due == NOON + 120
@@ -227,8 +235,8 @@ def test_a_receiver_that_asks_for_time_is_given_it(store: str, hook: Receiver) -
         assert one.notifier.run_once(NOON + 120) == Run(sent=1)
 
 
-def test_a_refusal_for_good_is_shown_and_holds_up_nothing(store: str, hook: Receiver) -> None:
-    with world(store, channel(urls=(hook.url,))) as one:
+def test_a_refusal_for_good_is_shown_and_holds_up_nothing(here: str, hook: Receiver) -> None:
+    with world(here, channel(urls=(hook.url,))) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         one.turn(NOON + 60, seen(NOON + 60))
         hook.will(400, "no such field")
@@ -243,9 +251,9 @@ def test_a_refusal_for_good_is_shown_and_holds_up_nothing(store: str, hook: Rece
             one.fronts.retry_message("M-NONE", now=NOON)
 
 
-def test_a_channel_that_hangs_does_not_hold_up_another(store: str, hook: Receiver) -> None:
+def test_a_channel_that_hangs_does_not_hold_up_another(here: str, hook: Receiver) -> None:
     gone = channel("gone", urls=("http://127.0.0.1:9/secret-path",))
-    with world(store, gone, channel(urls=(hook.url,))) as one:
+    with world(here, gone, channel(urls=(hook.url,))) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         run = one.notifier.run_once(NOON)
         assert (run.sent, run.failed) == (1, 1)
@@ -253,8 +261,8 @@ def test_a_channel_that_hangs_does_not_hold_up_another(store: str, hook: Receive
         assert (waits.channel, waits.error) == ("gone", "127.0.0.1 can't be reached")
 
 
-def test_a_secret_that_is_not_set_delays_and_says_which(store: str) -> None:
-    with world(store, channel(urls=(), url_from="TIGHTROPE_TEST_URL")) as one:
+def test_a_secret_that_is_not_set_delays_and_says_which(here: str) -> None:
+    with world(here, channel(urls=(), url_from="TIGHTROPE_TEST_URL")) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         assert one.notifier.run_once(NOON).failed == 1
         (health,) = one.fronts.channels()
@@ -262,8 +270,8 @@ def test_a_secret_that_is_not_set_delays_and_says_which(store: str) -> None:
         assert (health.problem, health.last_error, health.waiting) == (said, said, 1)
 
 
-def test_messages_of_a_channel_that_is_gone_are_told_so(store: str) -> None:
-    with world(store, channel()) as one:
+def test_messages_of_a_channel_that_is_gone_are_told_so(here: str) -> None:
+    with world(here, channel()) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))
         one.specs = specs()
         assert one.notifier.run_once(NOON).dead == 1
@@ -285,8 +293,8 @@ def test_what_is_being_sent_by_one_is_not_sent_by_another(store: str, hook: Rece
         assert [sent.state for sent in one.fronts.messages()] == [State.SENT]
 
 
-def test_a_test_of_a_channel_goes_the_way_of_all_messages(store: str, hook: Receiver) -> None:
-    with world(store, channel(urls=(hook.url,))) as one:
+def test_a_test_of_a_channel_goes_the_way_of_all_messages(here: str, hook: Receiver) -> None:
+    with world(here, channel(urls=(hook.url,))) as one:
         asked = one.fronts.test_channel("hook", who="mara", now=NOON)
         assert one.fronts.deliver(NOON) == Run(sent=1)
         assert hook.got[0].json["data"]["title"].startswith("This is a test of the channel hook, asked for by mara")
@@ -306,8 +314,8 @@ def test_what_is_old_is_forgotten_and_what_is_open_never(store: str, hook: Recei
         assert [alert.open for alert in one.fronts.alerts()] == [True]
 
 
-def test_states_of_messages_are_words(store: str) -> None:
-    with world(store, channel()) as one, pytest.raises(UsageError, match="no state 'lost'"):
+def test_states_of_messages_are_words(here: str) -> None:
+    with world(here, channel()) as one, pytest.raises(UsageError, match="no state 'lost'"):
         one.fronts.messages(state="lost")
 
 
@@ -332,17 +340,19 @@ def test_a_storm_is_one_message_for_people_and_each_by_itself_for_machines(store
         assert (ended.title, ended.action) == ("40 alerts ended at once, in 40 services", "resolve")
 
 
-def test_a_receiver_that_is_slow_goes_on_by_itself(store: str) -> None:
-    with receiver(pause_s=0.3) as slow, receiver() as quick:
+def test_a_receiver_that_is_slow_goes_on_by_itself(here: str) -> None:
+    hold = Event()
+    with receiver(hold=hold) as slow, receiver() as quick:
         both = channel("slow", urls=(slow.url,)), channel("quick", urls=(quick.url,))
-        with world(store, *both) as one:
+        with world(here, *both) as one:
             one.turn(NOON, seen(NOON, {FAST: NOON}))
-            notifier = Notifier(one.database, lambda: both, patience_s=0.1)
-            sent = notifier.run_once(NOON).sent
-            assert (sent, len(quick.got)) == (1, 1)
-            for _ in range(60):
+            notifier = Notifier(one.database, lambda: both, patience_s=0.05)
+            sent = 0
+            while not sent:
+                sent += notifier.run_once(NOON).sent
+            assert [message.channel for message in one.fronts.messages(state="sent")] == ["quick"]
+            hold.set()
+            while sent < 2:
                 sent += notifier.run_once(NOON + 1).sent
-                if sent == 2:
-                    break
             notifier.close()
-            assert (sent, len(slow.got)) == (2, 1)
+            assert (sent, len(slow.got), len(quick.got)) == (2, 1, 1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from tests.alerting.worlds import CHECKOUT, FAST, NOON, TIERS, seen
@@ -108,15 +107,16 @@ class Receiver:
 
 
 @contextmanager
-def receiver(*, pause_s: float = 0) -> Iterator[Receiver]:
-    """Start a server; it thinks for *pause_s* before it answers."""
+def receiver(*, hold: Event | None = None) -> Iterator[Receiver]:
+    """Start a server; it does not answer before *hold* is set."""
     told = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             told.got.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            time.sleep(pause_s)
+            if hold is not None:
+                hold.wait(30)
             status, headers, text = told.answers.pop(0) if told.answers else (200, {}, "ok")
             self.send_response(status)
             for name, value in headers.items():

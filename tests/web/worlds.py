@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -87,8 +88,13 @@ def reading(wanted: Sequence[tuple[Slo, Objective]]) -> list[Reading]:
 
 def fleet() -> list[Assessment]:
     """Fine, burning, overspent and silent, in this order; the overspent one bears the wicked name."""
+    return list(_fleet())
+
+
+@cache
+def _fleet() -> tuple[Assessment, ...]:
     slos = tuple(one for one, _ in records().values())
-    return assess(Specs(slos=slos), slos, reading, at=END, incidents=INCIDENTS)
+    return tuple(assess(Specs(slos=slos), slos, reading, at=END, incidents=INCIDENTS))
 
 
 INCIDENTS = (Incident(START + 16 * DAY_S, START + 16 * DAY_S + 60 * STEP_S, "sev3", "deploy", "INC-<7>", WICKED),)

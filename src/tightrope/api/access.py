@@ -138,13 +138,13 @@ def _place(token: Token) -> str:
 
 
 def _end(wanted: AddToken, now: int) -> int | None:
-    if wanted.expiresAt and wanted.expiresIn:
+    if wanted.expires_at and wanted.expires_in:
         raise InvalidError(
             "a token ends once", [{"detail": "give `expiresAt` or `expiresIn`, not both", "pointer": "#/expiresIn"}]
         )
-    if wanted.expiresIn:
-        return now + parse_duration(wanted.expiresIn).seconds
-    return parse_time(wanted.expiresAt) if wanted.expiresAt else None
+    if wanted.expires_in:
+        return now + parse_duration(wanted.expires_in).seconds
+    return parse_time(wanted.expires_at) if wanted.expires_at else None
 
 
 def _session_cookie(visit: Visitor) -> str:

@@ -38,14 +38,14 @@ _MOST_MESSAGES = 10_000
 @router.get("/alerts", summary="List alerts", **needs(Permission.READ, also={200: {"model": Alerts}}))
 def alerts(
     visit: Visit,
-    open: Annotated[bool, Query(description="Only those that have not ended.")] = False,
+    open_only: Annotated[bool, Query(alias="open", description="Only those that have not ended.")] = False,
     service: Annotated[str, Query(max_length=500, description="Only those of this service.")] = "",
     limit: Limit = 100,
     cursor: Cursor = "",
 ) -> Response:
     """The newest first, one for each objective however many of its conditions fire."""
     visit.must(Permission.READ, service)
-    listed = page(visit.request, _alerts(visit, open, service, limit, cursor), limit, _alert_place)
+    listed = page(visit.request, _alerts(visit, open_only, service, limit, cursor), limit, _alert_place)
     return answer(listed | {"items": [alert_document(one) for one in listed["items"]]})
 
 
@@ -82,7 +82,7 @@ def silence(visit: Visit, wanted: AddSilence, key: Key = "") -> Response:
     services = _services_meant(wanted)
     for service in services or [""]:
         visit.must(Permission.SILENCE, service)
-    begin = parse_time(wanted.startsAt) if wanted.startsAt else None
+    begin = parse_time(wanted.starts_at) if wanted.starts_at else None
     end = _end(wanted, visit.now if begin is None else begin)
 
     def made() -> Response:
@@ -234,6 +234,6 @@ def _may_silence_something(visit: Visitor) -> bool:
 
 
 def _end(wanted: AddSilence, begin: int) -> int:
-    if bool(wanted.endsAt) == bool(wanted.duration):
+    if bool(wanted.ends_at) == bool(wanted.duration):
         raise InvalidError("a silence ends once", [{"detail": "give `endsAt` or `duration`", "pointer": "#/endsAt"}])
-    return parse_time(wanted.endsAt) if wanted.endsAt else begin + parse_duration(wanted.duration or "").seconds
+    return parse_time(wanted.ends_at) if wanted.ends_at else begin + parse_duration(wanted.duration or "").seconds

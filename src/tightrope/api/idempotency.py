@@ -1,6 +1,6 @@
 """Creating once: a request that comes again with the same ``Idempotency-Key`` gets the answer of the first.
 
-Answers are kept in memory for a while, so that a sender that saw no answer may ask again; they do not survive a restart.
+Answers are kept in memory for a while, so that a sender that saw no answer may ask again; no restart is survived.
 
 Source:
     draft-ietf-httpapi-idempotency-key-header.

@@ -59,7 +59,7 @@ class Entry(Protocol):
 @router.get("/journal", summary="List what happened", **needs(Permission.READ, also={200: {"model": JournalPage}}))
 def journal(
     visit: Visit,
-    type: Annotated[str, Query(max_length=200, description="Only events of this type.")] = "",
+    kind: Annotated[str, Query(alias="type", max_length=200, description="Only events of this type.")] = "",
     subject: Annotated[str, Query(max_length=500, description="Only events about this, such as a service.")] = "",
     since: Since = "",
     limit: Limit = 100,
@@ -71,7 +71,7 @@ def journal(
     before = row_before(cursor)
     begin = parse_time(since) if since else None
     while len(found) <= limit:
-        rows = visit.server.events(kind=type, subject=subject, since=begin, before=before, limit=limit + 1)
+        rows = visit.server.events(kind=kind, subject=subject, since=begin, before=before, limit=limit + 1)
         found += [one for one in rows if visible(visit, one)]
         if len(rows) <= limit:
             break

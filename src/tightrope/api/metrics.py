@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -124,7 +125,7 @@ def number_text(value: Value) -> str:
     number = float(value)
     if number in {float("inf"), float("-inf")}:
         return "+Inf" if number > 0 else "-Inf"
-    if number != number:
+    if math.isnan(number):
         return "NaN"
     return str(int(number)) if number == int(number) and abs(number) < 2**53 else repr(number)
 

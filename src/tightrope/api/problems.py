@@ -118,7 +118,7 @@ class Problem(BaseModel):
     request_id: str = Field(description="Names this request in the log; also in the header `X-Request-Id`.")
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - how a door says no, and no fault of ours
     """A status that no error of the other rooms stands for, with headers that go with it."""
 
     def __init__(
@@ -238,7 +238,7 @@ def pointer_of(path: str) -> str | None:
 
 
 def place_of(location: Sequence[str | int]) -> str:
-    """Where a check of FastAPI found a fault: ``("body", "until")`` is ``#/until``, ``("query", "limit")`` ``?limit``."""
+    """Where FastAPI found a fault: ``("body", "until")`` is ``#/until``, and ``("query", "limit")`` is ``?limit``."""
     where, *rest = (str(part) for part in location) if location else ("body",)
     if where == "body":
         return "#" + "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in rest)

@@ -187,7 +187,8 @@ def _range(visit: Visitor, params: _Params) -> dict[str, Any]:
         raise QueryError('invalid parameter "end": end timestamp must not be before start time')
     if (end - start) / step > MOST_POINTS:
         raise QueryError(
-            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution "
+            "(?step=XX)"
         )
     parsed = parse(params.one("query"))
     result = parsed(_series(visit))

@@ -8,12 +8,19 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 Ratio = float
 """A share, 1 is all; or a count, exact where it is whole."""
 
 
-class Asked(BaseModel):
+class Shape(BaseModel):
+    """Keys are in camel case, as the command line's JSON has them."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Asked(Shape):
     """What is sent to us: a key that we do not know is a fault, not a wish that is quietly not granted."""
 
     model_config = ConfigDict(extra="forbid", str_max_length=20_000)
@@ -22,47 +29,47 @@ class Asked(BaseModel):
 # --- budget --------------------------------------------------------------------------------------------------------
 
 
-class WindowDocument(BaseModel):
+class WindowDocument(Shape):
     type: Literal["rolling", "calendar"]
     duration: str = Field(examples=["28d"])
     start: str
     end: str
-    timeZone: str | None = None
+    time_zone: str | None = None
 
 
-class BudgetDocument(BaseModel):
+class BudgetDocument(Shape):
     """A budget, in units of the SLO's method."""
 
     basis: Literal["observed", "projected"]
     allowed: Ratio
     consumed: Ratio
-    consumedRatio: Ratio | None
-    remainingRatio: Ratio | None = Field(description="Below 0: overspent; null: nothing is known.")
+    consumed_ratio: Ratio | None
+    remaining_ratio: Ratio | None = Field(description="Below 0: overspent; null: nothing is known.")
     unit: Literal["events", "slices"]
 
 
-class AlertState(BaseModel):
+class AlertState(Shape):
     name: str
     severity: str
     firing: bool
 
 
-class Quality(BaseModel):
+class Quality(Shape):
     """What is to be told of the telemetry, and of what makes the state uncertain."""
 
     rows: int
-    badRows: int
+    bad_rows: int
     examples: list[str]
     notes: list[str]
 
 
-class Status(BaseModel):
+class Status(Shape):
     """Where one objective stands; the same document as ``tightrope status -o json``."""
 
     service: str
     slo: str
     objective: Ratio
-    budgetingMethod: str
+    budgeting_method: str
     window: WindowDocument
     good: Ratio | None
     total: Ratio | None
@@ -70,22 +77,20 @@ class Status(BaseModel):
     budget: BudgetDocument
     budgets: dict[str, BudgetDocument] | None = Field(None, description="Both bases, where they differ.")
     coverage: Ratio
-    burnRates: dict[str, Ratio | None]
-    noTraffic: list[str] | None = None
+    burn_rates: dict[str, Ratio | None]
+    no_traffic: list[str] | None = None
     alerts: list[AlertState]
     flow: Literal["feature", "stability"]
     state: str
-    stateSince: str | None
+    state_since: str | None
     stale: bool
     policy: str
-    asOf: str
+    as_of: str
     quality: Quality | None = None
 
 
-class Transition(BaseModel):
+class Transition(Shape):
     """A move of the policy."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     at: str
     from_: str = Field(alias="from")
@@ -100,26 +105,26 @@ class Objective(Status):
     firing: list[str]
 
 
-class Service(BaseModel):
+class Service(Shape):
     """How a service stands: the objective that decides, and all of them."""
 
     name: str
-    displayName: str
+    display_name: str
     summary: str = Field(description="The answer sentence.")
     flow: Literal["feature", "stability"] | None = Field(description="null: nothing watches it.")
     state: str | None
-    remainingRatio: Ratio | None
+    remaining_ratio: Ratio | None
     firing: list[AlertState]
     stale: bool
     slos: list[str]
-    asOf: str | None
+    as_of: str | None
 
 
 class ServiceInFull(Service):
     objectives: list[Status]
 
 
-class Services(BaseModel):
+class Services(Shape):
     items: list[Service]
     next: str | None
 
@@ -147,7 +152,7 @@ class AskGate(Asked):
     )
 
 
-class ReasonDocument(BaseModel):
+class ReasonDocument(Shape):
     rule: str = Field(examples=["state-allows-kind"])
     outcome: Literal["ok", "warn", "wait", "stop"]
     says: str
@@ -156,31 +161,31 @@ class ReasonDocument(BaseModel):
     slo: str
 
 
-class GateBudget(BaseModel):
-    remainingRatio: Ratio | None
+class GateBudget(Shape):
+    remaining_ratio: Ratio | None
     consumed: Ratio | None
     allowed: Ratio | None
     unit: str
 
 
-class Firing(BaseModel):
+class Firing(Shape):
     condition: str
     severity: str
 
 
-class GateSlo(BaseModel):
+class GateSlo(Shape):
     slo: str
     objective: Ratio
     state: str
     budget: GateBudget
     coverage: Ratio
-    burnRates: dict[str, Ratio | None]
-    dataAgeSeconds: int | None
+    burn_rates: dict[str, Ratio | None]
+    data_age_seconds: int | None
     stale: bool
     firing: list[Firing]
 
 
-class ForecastDocument(BaseModel):
+class ForecastDocument(Shape):
     what: str
     at: str | None
     earliest: str | None
@@ -188,7 +193,7 @@ class ForecastDocument(BaseModel):
     assumption: str
 
 
-class Decision(BaseModel):
+class Decision(Shape):
     """The gate's answer; the same document as ``tightrope gate -o json``."""
 
     id: str = Field(examples=["D-0123456789"])
@@ -197,31 +202,31 @@ class Decision(BaseModel):
     service: str
     environment: str
     kind: Kind
-    kindFrom: str
+    kind_from: str
     change: str
     title: str
-    askedBy: str
+    asked_by: str
     flow: Literal["feature", "stability"]
     state: str
-    stateSince: str | None
+    state_since: str | None
     ship: Literal["standard", "guarded"]
     summary: str
     reasons: list[ReasonDocument]
     slos: list[GateSlo]
     allows: list[Kind]
     forecast: ForecastDocument | None
-    wouldChange: list[str]
+    would_change: list[str]
     exception: str
-    exceptionsLeft: int | None
+    exceptions_left: int | None
     policy: str
-    policyVersion: str
-    inputsDigest: str
-    decidedAt: str
-    expiresAt: str
-    exitCode: Literal[0, 3, 4]
+    policy_version: str
+    inputs_digest: str
+    decided_at: str
+    expires_at: str
+    exit_code: Literal[0, 3, 4]
 
 
-class Explanation(BaseModel):
+class Explanation(Shape):
     """Why a service is in its state; the same document as ``tightrope explain -o json``."""
 
     service: str
@@ -229,12 +234,12 @@ class Explanation(BaseModel):
     objectives: list[Objective]
 
 
-class KeptDecision(BaseModel):
+class KeptDecision(Shape):
     """A recorded decision in its place in the journal."""
 
     sequence: int
-    recordedAt: str
-    decidedBy: str = Field(description="The version of Tightrope that decided.")
+    recorded_at: str
+    decided_by: str = Field(description="The version of Tightrope that decided.")
     decision: Decision
 
 
@@ -242,26 +247,26 @@ class KeptDecisionInFull(KeptDecision):
     inputs: dict[str, Any] = Field(description="What was asked and what was true, exact: fractions are text, `p/q`.")
 
 
-class KeptDecisions(BaseModel):
+class KeptDecisions(Shape):
     items: list[KeptDecision]
     next: str | None
 
 
-class Recomputed(BaseModel):
+class Recomputed(Shape):
     """A recorded decision, decided again from its recorded inputs."""
 
     decision: str
     sequence: int
     agrees: bool
     differs: str = Field(description="What comes out otherwise; empty: nothing.")
-    decidedBy: str
+    decided_by: str
     version: str = Field(description="The version that decided again.")
 
 
 # --- the journal ---------------------------------------------------------------------------------------------------
 
 
-class JournalEvent(BaseModel):
+class JournalEvent(Shape):
     """An event as a CloudEvent 1.0 in the structured mode, with the journal's chain as extensions."""
 
     specversion: Literal["1.0"]
@@ -277,24 +282,24 @@ class JournalEvent(BaseModel):
     hash: str
 
 
-class JournalPage(BaseModel):
+class JournalPage(Shape):
     items: list[JournalEvent]
     next: str | None
 
 
-class BrokenRow(BaseModel):
+class BrokenRow(Shape):
     sequence: int | None
     what: str
 
 
-class DifferingDecision(BaseModel):
+class DifferingDecision(Shape):
     sequence: int
     decision: str
     what: str
-    decidedBy: str
+    decided_by: str
 
 
-class Verified(BaseModel):
+class Verified(Shape):
     """What a check of the whole journal found."""
 
     holds: bool
@@ -310,7 +315,7 @@ class Verified(BaseModel):
 # --- specs and history ---------------------------------------------------------------------------------------------
 
 
-class SpecEntry(BaseModel):
+class SpecEntry(Shape):
     kind: str
     name: str
     source: str = Field(description="`file:PATH`, or `applied`.")
@@ -318,20 +323,20 @@ class SpecEntry(BaseModel):
     etag: str
     file: str
     line: int
-    appliedAt: str | None
-    appliedBy: str | None
+    applied_at: str | None
+    applied_by: str | None
 
 
 class SpecInFull(SpecEntry):
     text: str = Field(description="Its YAML.")
 
 
-class SpecEntries(BaseModel):
+class SpecEntries(Shape):
     items: list[SpecEntry]
     next: str | None
 
 
-class Finding(BaseModel):
+class Finding(Shape):
     """One finding on specs, with its place."""
 
     code: str
@@ -345,22 +350,22 @@ class Finding(BaseModel):
     length: int
 
 
-class ChangedSpec(BaseModel):
+class ChangedSpec(Shape):
     kind: str
     name: str
     change: Literal["created", "updated", "unchanged", "withdrawn"]
 
 
-class AppliedSpecs(BaseModel):
+class AppliedSpecs(Shape):
     """What an application changed, or would change."""
 
     changed: list[ChangedSpec]
     findings: list[Finding]
     digest: str = Field(description="Names the whole set of specs that comes out.")
-    dryRun: bool
+    dry_run: bool
 
 
-class CheckedSpecs(BaseModel):
+class CheckedSpecs(Shape):
     """All findings on specs that were only looked at."""
 
     valid: bool
@@ -388,9 +393,7 @@ class DeploymentLabel(Asked):
 class AskBacktest(Asked):
     """Which specs to run over the stored history, and what is known of it."""
 
-    model_config = ConfigDict(
-        extra="forbid", populate_by_name=True, str_max_length=4_200_000, json_schema_extra={"examples": [{}]}
-    )
+    model_config = ConfigDict(extra="forbid", str_max_length=4_200_000, json_schema_extra={"examples": [{}]})
 
     specs: str | None = Field(None, description="Edited documents as YAML; none: the specs as they are.")
     names: list[str] | None = Field(None, max_length=1000, description="These services or SLOs only.")
@@ -400,17 +403,15 @@ class AskBacktest(Asked):
     deployments: list[DeploymentLabel] | None = Field(None, max_length=100_000, description="Would they be stopped?")
 
 
-class Episode(BaseModel):
+class Episode(Shape):
     start: str
     end: str | None
     severity: str
     condition: str
 
 
-class BacktestDocument(BaseModel):
+class BacktestDocument(Shape):
     """What a replay of one objective found; the same document as ``tightrope backtest -o json``."""
-
-    model_config = ConfigDict(populate_by_name=True)
 
     service: str
     slo: str
@@ -420,39 +421,39 @@ class BacktestDocument(BaseModel):
     to: str | None
     episodes: list[Episode]
     transitions: list[Transition]
-    hoursInState: dict[str, float]
-    hoursStale: float
-    worstRemaining: float | None
-    worstAt: str | None
-    peakBurnRates: dict[str, float]
-    finalState: str
+    hours_in_state: dict[str, float]
+    hours_stale: float
+    worst_remaining: float | None
+    worst_at: str | None
+    peak_burn_rates: dict[str, float]
+    final_state: str
     quality: Quality | None = None
 
 
-class Tally(BaseModel):
+class Tally(Shape):
     """What one set of rules did to one objective."""
 
     pages: int
     tickets: int
-    frozenHours: float = Field(description="Time in states that let no feature through.")
-    worstRemaining: float | None
+    frozen_hours: float = Field(description="Time in states that let no feature through.")
+    worst_remaining: float | None
 
 
-class Compared(BaseModel):
+class Compared(Shape):
     slo: str
     service: str
     now: Tally | None
     then: Tally | None
 
 
-class Previewed(BaseModel):
+class Previewed(Shape):
     """What edited specs would have done, beside what the present ones do."""
 
     summary: str
     slos: list[Compared]
 
 
-class Backtested(BaseModel):
+class Backtested(Shape):
     documents: list[BacktestDocument]
     preview: Previewed | None = Field(description="null: no specs were sent.")
     findings: list[Finding]
@@ -461,13 +462,13 @@ class Backtested(BaseModel):
 # --- alerts --------------------------------------------------------------------------------------------------------
 
 
-class AlertCondition(BaseModel):
+class AlertCondition(Shape):
     name: str
     severity: str
     since: str
 
 
-class Alert(BaseModel):
+class Alert(Shape):
     """One alert, from its opening to its end."""
 
     id: str = Field(examples=["A-0123ABCD"])
@@ -477,22 +478,22 @@ class Alert(BaseModel):
     objective: str
     state: Literal["firing", "frozen", "resolved"]
     severity: str
-    severitySince: str
-    worstSeverity: str
-    openedAt: str
-    resolvedAt: str | None
-    frozenSince: str | None = Field(description="Telemetry is missing since then.")
+    severity_since: str
+    worst_severity: str
+    opened_at: str
+    resolved_at: str | None
+    frozen_since: str | None = Field(description="Telemetry is missing since then.")
     times: int
     conditions: list[AlertCondition]
     labels: dict[str, str]
 
 
-class Alerts(BaseModel):
+class Alerts(Shape):
     items: list[Alert]
     next: str | None
 
 
-class AlertStep(BaseModel):
+class AlertStep(Shape):
     at: str
     change: str
     severity: str
@@ -501,7 +502,7 @@ class AlertStep(BaseModel):
     why: str
 
 
-class Message(BaseModel):
+class Message(Shape):
     """One message of the outbox."""
 
     id: str
@@ -513,60 +514,60 @@ class Message(BaseModel):
     title: str
     text: str
     state: Literal["waiting", "sent", "dead"]
-    createdAt: str
-    dueAt: str | None
-    sentAt: str | None
+    created_at: str
+    due_at: str | None
+    sent_at: str | None
     attempts: int
     error: str
 
 
-class Messages(BaseModel):
+class Messages(Shape):
     items: list[Message]
     next: str | None
 
 
-class Channel(BaseModel):
+class Channel(Shape):
     name: str
     type: str
     default: bool
     severities: list[str]
     services: list[str]
     what: list[str]
-    repeatInterval: str | None
-    sendResolved: bool
+    repeat_interval: str | None
+    send_resolved: bool
     waiting: int
     dead: int
-    lastSentAt: str | None
-    lastError: str
+    last_sent_at: str | None
+    last_error: str
     problem: str = Field(description="Why it cannot be used as it stands; empty: it can.")
 
 
-class Channels(BaseModel):
+class Channels(Shape):
     items: list[Channel]
     next: str | None
 
 
-class Silence(BaseModel):
+class Silence(Shape):
     """For a while, nobody is told of the alerts that all matchers fit."""
 
     id: str
     matchers: list[str]
-    startsAt: str
-    endsAt: str
-    createdBy: str
+    starts_at: str
+    ends_at: str
+    created_by: str
     reason: str
-    createdAt: str
-    endedBy: str | None
+    created_at: str
+    ended_by: str | None
     active: bool = True
 
 
 class AlertInFull(Alert):
     history: list[AlertStep]
     messages: list[Message]
-    silencedBy: list[Silence]
+    silenced_by: list[Silence]
 
 
-class Silences(BaseModel):
+class Silences(Shape):
     items: list[Silence]
     next: str | None
 
@@ -579,8 +580,8 @@ class AddSilence(Asked):
     )
 
     matchers: list[str] = Field(min_length=1, max_length=50, examples=[["service=checkout"]])
-    startsAt: str | None = Field(None, description="Default: now.")
-    endsAt: str | None = None
+    starts_at: str | None = Field(None, description="Default: now.")
+    ends_at: str | None = None
     duration: str | None = Field(None, description="In place of `endsAt`.", examples=["2h"])
     reason: str = Field(min_length=1, max_length=2000, description="Somebody will wonder.")
 
@@ -590,22 +591,22 @@ class AddSilence(Asked):
 RoleName = Literal["viewer", "operator", "approver", "admin"]
 
 
-class Token(BaseModel):
+class Token(Shape):
     id: str
     name: str
     role: RoleName
     teams: list[str]
     services: list[str]
     only: list[str] | None
-    createdAt: str
-    createdBy: str
-    expiresAt: str | None
-    lastUsedAt: str | None
-    revokedAt: str | None
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
     standing: Literal["active", "expired", "revoked"]
 
 
-class Tokens(BaseModel):
+class Tokens(Shape):
     items: list[Token]
     next: str | None
 
@@ -617,8 +618,8 @@ class IssuedToken(Token):
 class AddToken(Asked):
     name: str = Field(min_length=1, max_length=200)
     role: RoleName
-    expiresAt: str | None = None
-    expiresIn: str | None = Field(None, description="In place of `expiresAt`.", examples=["90d"])
+    expires_at: str | None = None
+    expires_in: str | None = Field(None, description="In place of `expiresAt`.", examples=["90d"])
     teams: list[str] = Field(default=[], max_length=1000)
     services: list[str] = Field(default=[], max_length=1000)
     only: list[str] | None = Field(None, max_length=20, description="Of what the role may do, this much.")
@@ -628,16 +629,16 @@ class LogInWith(Asked):
     token: str = Field(max_length=200)
 
 
-class Session(BaseModel):
+class Session(Shape):
     """A session of the browser."""
 
     name: str
     role: RoleName
     csrf: str = Field(description="To be sent as `X-CSRF-Token` with every change.")
-    endsAt: str | None
+    ends_at: str | None
 
 
-class Me(BaseModel):
+class Me(Shape):
     """Who asks, and what they may do."""
 
     name: str
@@ -651,27 +652,27 @@ class Me(BaseModel):
 # --- the server itself ---------------------------------------------------------------------------------------------
 
 
-class Version(BaseModel):
+class Version(Shape):
     version: str
     api: Literal["v1"]
     replayed: bool = Field(description="Recorded data is shown, moved in time.")
     now: str
 
 
-class Backfill(BaseModel):
+class Backfill(Shape):
     series: str
-    doneSeconds: int
-    ofSeconds: int
-    reachedAt: str | None
+    done_seconds: int
+    of_seconds: int
+    reached_at: str | None
     error: str | None
 
 
-class Backfills(BaseModel):
+class Backfills(Shape):
     items: list[Backfill]
     next: str | None
 
 
-class Problems(BaseModel):
+class Problems(Shape):
     """What is wrong with a newer edit of the specs: the last good set is followed since *since*."""
 
     items: list[Finding]
@@ -679,7 +680,7 @@ class Problems(BaseModel):
     since: str | None
 
 
-class Receipt(BaseModel):
+class Receipt(Shape):
     """Telemetry that was taken: on the disk, and going to be counted."""
 
     accepted: int = Field(description="Samples and slices.")

@@ -99,10 +99,10 @@ def validate(visit: Visit, text: Text) -> Response:
 def apply(
     visit: Visit,
     text: Text,
-    dryRun: Annotated[bool, Query(description="Only tell what would happen.")] = False,
+    dry_run: Annotated[bool, Query(alias="dryRun", description="Only tell what would happen.")] = False,
 ) -> Response:
     """Take over one document or many, all or none; the next turn of the loop follows them."""
-    return answer(_applied(visit, text, None, dry_run=dryRun))
+    return answer(_applied(visit, text, None, dry_run=dry_run))
 
 
 @router.get(

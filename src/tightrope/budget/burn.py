@@ -60,6 +60,10 @@ def burn_rate(units: Slices, target: Fraction, at: int, lookback_s: int, *, weig
     """
     last = at - at % units.step_s
     part = units.between(last - slices_in(lookback_s, units.step_s) * units.step_s, last)
-    bad, total = int(part.bad.sum()), int(part.total.sum())
-    rate = Fraction(bad, total) / allowed_share(target, weight) if total else Fraction(0)
+    return burn_of(lookback_s, int(part.bad.sum()), int(part.total.sum()), allowed_share(target, weight))
+
+
+def burn_of(lookback_s: int, bad: int, total: int, share: Fraction) -> Burn:
+    """The burn rate of what was counted over a lookback; *share* of the units may be bad."""
+    rate = Fraction(bad, total) / share if total else Fraction(0)
     return Burn(lookback_s, bad, total, rate, no_traffic=total == 0)

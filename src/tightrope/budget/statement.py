@@ -123,33 +123,91 @@ def state_of(
         full = -(-end // step) - first // step
     elapsed = max(0, (at - max(first, history_start)) // step)
     part = visible.between(first, at)
-    bad = Fraction(int(part.bad.sum()), units.scale)
-    total = Fraction(int(part.total.sum()), units.scale)
-    covered = int(part.covered.sum())
     lived = visible.between(max(first, history_start), at)
-    excluded = 0 if lived.excluded is None else int(lived.excluded.sum())
-    slots = (at - first) // step - excluded
     gaps_in = 0 if lived.covered.all() else int((_gaps(lived) & (lived.total == 0)).sum())
-    seen = elapsed - gaps_in
-    projected = total * full / seen if seen else Fraction(0)
-    all_elapsed = total * full / elapsed if elapsed else Fraction(0)
     known = visible.covered if visible.excluded is None else visible.covered | visible.excluded
-    return Statement(
+    counted = Counted(
         at=at,
-        window_start=begin,
-        window_end=end,
-        good=total - bad,
-        total=total,
-        projected=Budget(Basis.PROJECTED, share * projected, bad),
-        observed=Budget(Basis.OBSERVED, share * total, bad),
-        coverage=Fraction(covered, slots) if slots > 0 else Fraction(0),
-        interval=_interval(bad, total, share * all_elapsed, covered, elapsed - excluded - covered)
-        if gaps is Gaps.IGNORE
-        else None,
+        window=(begin, end),
+        slots=(at - first) // step,
+        full=full,
+        bad=int(part.bad.sum()),
+        total=int(part.total.sum()),
+        covered=int(part.covered.sum()),
+        excluded=0 if lived.excluded is None else int(lived.excluded.sum()),
+        elapsed=elapsed,
+        seen=elapsed - gaps_in,
         burns=tuple(burn_rate(visible, target, at, lookback, weight=weight) for lookback in lookbacks_s),
         last_covered=_last_end(visible, visible.covered),
         last_known=_last_end(visible, known),
         stale=gaps is Gaps.IGNORE and is_stale(visible, stale_after),
+    )
+    return stated(counted, share, scale=units.scale, bounded=gaps is Gaps.IGNORE, unit_s=unit_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a statement rests on, counted already.
+
+    Attributes:
+        at: The end of the last slice that counts.
+        window: The full window, UTC epoch seconds.
+        slots: Slices from the beginning of the window to *at*.
+        full: Slices of the full window.
+        bad, total: Counts in the window.
+        covered: Slices of the window that were measured.
+        excluded, elapsed, seen: Slices of the window since history began: taken out, all of them, and all but gaps
+            without units.
+        burns: Burn rates by lookback.
+        last_covered, last_known: End of the newest slice with data, and of the newest that was measured or excluded;
+            None if there is none.
+        stale: The newest slices were all gaps.
+    """
+
+    at: int
+    window: tuple[int, int]
+    slots: int
+    full: int
+    bad: int
+    total: int
+    covered: int
+    excluded: int
+    elapsed: int
+    seen: int
+    burns: tuple[Burn, ...]
+    last_covered: int | None
+    last_known: int | None
+    stale: bool
+
+
+def stated(counted: Counted, share: Fraction, *, scale: int, bounded: bool, unit_s: int) -> Statement:
+    """Draw up the statement of what was counted.
+
+    Args:
+        share: How much of the valid units may be bad.
+        scale: What one count is a part of.
+        bounded: Whether gaps leave an interval, rather than being filled.
+        unit_s: Seconds that one unit stands for under the time-based methods, 0 for events.
+    """
+    bad, total = Fraction(counted.bad, scale), Fraction(counted.total, scale)
+    slots, full, elapsed = counted.slots - counted.excluded, counted.full, counted.elapsed
+    projected = total * full / counted.seen if counted.seen else Fraction(0)
+    all_elapsed = total * full / elapsed if elapsed else Fraction(0)
+    gaps = elapsed - counted.excluded - counted.covered
+    return Statement(
+        at=counted.at,
+        window_start=counted.window[0],
+        window_end=counted.window[1],
+        good=total - bad,
+        total=total,
+        projected=Budget(Basis.PROJECTED, share * projected, bad),
+        observed=Budget(Basis.OBSERVED, share * total, bad),
+        coverage=Fraction(counted.covered, slots) if slots > 0 else Fraction(0),
+        interval=_interval(bad, total, share * all_elapsed, counted.covered, gaps) if bounded else None,
+        burns=counted.burns,
+        last_covered=counted.last_covered,
+        last_known=counted.last_known,
+        stale=counted.stale,
         unit_s=unit_s,
     )
 

@@ -154,8 +154,8 @@ def _summing(values, into, lead, begins, least, most):  # type: ignore[no-untype
 
 @_compiled
 def _walk(  # type: ignore[no-untyped-def]
-    bad, scoped, total, missing, seen, bad_begins, scoped_begins, total_begins, seen_begins, bad_most, scoped_most, least,
-    gappy, lead,
+    bad, scoped, total, missing, seen,
+    bad_begins, scoped_begins, total_begins, seen_begins, bad_most, scoped_most, least, gappy, lead,
     origin, begin, end, lower, fixed, full, elapsed,
     series, tops, bottoms, projected, peaking, starts, lows, highs, flags,
     count_series, count_lookbacks, count_least, count_flags,
@@ -193,13 +193,13 @@ def _walk(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             if series[number] == 1:
                 _read(
-                    scoped, total, seen, scoped_begins, total_begins, seen_begins, scoped_most, least, how, lows, highs, flags,
-                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
+                    scoped, total, seen, scoped_begins, total_begins, seen_begins, scoped_most, least, how,
+                    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
                 )  # fmt: skip
             else:
                 _read(
-                    bad, total, seen, bad_begins, total_begins, seen_begins, bad_most, least, how, lows, highs, flags,
-                    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
+                    bad, total, seen, bad_begins, total_begins, seen_begins, bad_most, least, how,
+                    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
                 )  # fmt: skip
         for number in range(len(count_series)):
             back = full if count_lookbacks[number] < 0 else count_lookbacks[number]
@@ -235,8 +235,8 @@ def _walk(  # type: ignore[no-untyped-def]
 
 @_compiled
 def _read(  # type: ignore[no-untyped-def]
-    sums, total, seen, begins, total_begins, seen_begins, greatest, least, how, lows, highs, flags,
-    peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
+    sums, total, seen, begins, total_begins, seen_begins, greatest, least, how,
+    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
 ):  # fmt: skip
     """Read one ratio on a block: its marks into *sure* (part by part) or *code* and *doubt* (slice by slice), its peak.
 

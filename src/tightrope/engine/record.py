@@ -94,7 +94,7 @@ class Record:
         return int(sums[self.lead + max(0, end)] - sums[self.lead + max(-self.lead, min(start, end))])
 
 
-def running_sums(values: Counts, into: Sums, lead: int, room: Room) -> None:
+def running_sums(values: Counts, into: Sums, lead: int, _room: Room) -> None:
     """Sum up with NumPy (`Summing`)."""
     np.cumsum(values, out=into[lead + 1 :])
 

@@ -167,6 +167,7 @@ class Live:
         self._boards: dict[int, Board] = {}
         self._evaluator = LiveEvaluator(self._rows)
         self._seats: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
+        self._placed: dict[tuple[str, ...], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
         self._pumps: list[Turns] = []
         self._fed: Queue[tuple[Feed, list[Fed], TightropeError | None]] = Queue(maxsize=256)
         self._counting: dict[str, tuple[Counting, list[Track]]] = {}
@@ -175,6 +176,8 @@ class Live:
         self._waiting = 0
         self._taken = 0  # the highest inbox sequence that was counted
         self._covered_at = 0
+        self._late: set[str] = set()
+        self._unready: set[str] = set()  # tracks that were not evaluated yet
         self._outside: dict[str, tuple[Stretch, ...]] = {}
         self._outside_to = 0
         self._number = 0
@@ -318,10 +321,6 @@ class Live:
         if not (services or events or adopted or at != self._snapshot.at or self._problems != self._snapshot.problems):
             return self._snapshot
         self._number += 1
-        lag = {
-            key: None if one.evaluated_to is None else max(0, now - one.evaluated_to)
-            for key, one in self._tracks.items()
-        }
         self._snapshot = Snapshot(
             self._number,
             at,
@@ -330,7 +329,6 @@ class Live:
             self._since,
             _Drawn(self, tuple(self._tracks)),
             self._problems,
-            lag,
         )
         turned = Turned(self._number, now, tuple(sorted(services)), events)
         for ear in list(self._listeners):
@@ -374,7 +372,7 @@ class Live:
         if fresh:
             self._evaluator = LiveEvaluator(self._rows)
             self._boards.clear()
-            self._seats.clear()
+            self._forget_places()
         self._specs, self._since, self._anew = specs, now, True
         self._outside_to = 0
         found = {track.key: track for track in tracks_of(specs, self._incidents)}
@@ -391,11 +389,13 @@ class Live:
                     track.incidents = known.incidents
         gone = [key for key in before if key not in found or found[key].evaluated_to is None]
         self._evaluator.dismiss([key for key in gone if key in self._evaluator])
-        self._seats.clear()
+        self._forget_places()
         self._tracks = found
         for track in found.values():
             track.members = tuple(found[one.key] for one in track.members)
         self._find_records(asked, remembered)
+        self._unready = {key for key, one in found.items() if one.evaluated_to is None}
+        self._late = {key for key, one in found.items() if one.late}
         self._by_series = {one.series: one for one in found.values() if one.series is not None}
         self._drawn = {}
         self._listen_for(found.values(), now, fresh=fresh)
@@ -562,6 +562,7 @@ class Live:
         done = track.evaluated_to
         if done is not None and int(slots[0]) * track.step_s < done:
             track.late = True
+            self._late.add(track.key)
         kept = newest - KEPT_ROWS if done is None else min(newest - KEPT_ROWS, done // track.step_s)
         for index in range(int(np.searchsorted(slots, kept)), len(slots)):
             row = board.row(int(slots[index]))
@@ -642,27 +643,60 @@ class Live:
                 self._take_touched(group, touched, news)
 
     def _take_touched(self, group: Sequence[Track], touched: Touched, news: News) -> None:
-        """Note the slices that received samples changed, track by track where records are new, else all at once."""
+        """Note the slices that received samples changed: all at once, but for records that are new."""
         order = np.lexsort((touched.slots, touched.tracks))
         tracks, slots = touched.tracks[order], touched.slots[order]
-        bad, total, covered = touched.bad[order], touched.total[order], touched.covered[order]
         last = np.ones(len(order), np.bool_)  # of rows of one slice the later one counts
         last[:-1] = (tracks[1:] != tracks[:-1]) | (slots[1:] != slots[:-1])
-        tracks, slots, bad, total, covered = tracks[last], slots[last], bad[last], total[last], covered[last]
-        starts = np.flatnonzero(np.append(True, tracks[1:] != tracks[:-1]))
-        series = np.zeros(len(tracks), np.int32)
-        kept = np.ones(len(tracks), np.bool_)
-        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(tracks)], strict=True):
-            number = int(tracks[start])
-            track = group[number]
-            step_s, scale = self._received_steps[track.key], _scale_of(track)
-            if not self._belongs(track, step_s, scale, end - start) or track.series is None:
-                kept[start:end] = False
-                continue
-            series[start:end] = track.series
-            self._note(track, slots[start:end], bad[start:end], total[start:end], covered[start:end])
-        if kept.any():
-            news.add(series[kept], slots[kept], bad[kept], total[kept], covered[kept])
+        rows = order[last]
+        tracks, slots = touched.tracks[rows], touched.slots[rows]
+        bad, total, covered = touched.bad[rows], touched.total[rows], touched.covered[rows]
+        concerned = [group[number] for number in np.unique(tracks).tolist()]
+        for track in concerned:
+            if track.series is None:
+                self._belongs(track, self._received_steps[track.key], _scale_of(track), 1)
+        ids = np.array([-1 if one.series is None else one.series for one in group], np.int32)
+        known = ids[tracks] >= 0
+        if not known.all():
+            tracks, slots, bad, total, covered = tracks[known], slots[known], bad[known], total[known], covered[known]
+        self._note_many(group, tracks, slots, bad, total, covered)
+        news.add(ids[tracks], slots, bad, total, covered)
+
+    def _note_many(
+        self,
+        group: Sequence[Track],
+        tracks: npt.NDArray[np.int64],
+        slots: npt.NDArray[np.int64],
+        bad: npt.NDArray[np.int64],
+        total: npt.NDArray[np.int64],
+        covered: npt.NDArray[np.bool_],
+    ) -> None:
+        """As `_note`, for rows of many tracks at once: *tracks* are places in *group*."""
+        steps = np.array([one.step_s or 0 for one in group], np.int64)
+        for step in np.unique(steps[tracks]).tolist():
+            board = self._boards.setdefault(step, Board(step))
+            places = np.array([board.seat(one) if one.step_s == step else -1 for one in group], np.int64)
+            done = np.array([-1 if one.evaluated_to is None else one.evaluated_to // step for one in group], np.int64)
+            mine = steps[tracks] == step
+            whose, when = tracks[mine], slots[mine]
+            late = (done[whose] >= 0) & (when < done[whose])
+            for number in np.unique(whose[late]).tolist():
+                group[number].late = True
+                self._late.add(group[number].key)
+            newest = np.zeros(len(group), np.int64)
+            seen = covered[mine]
+            np.maximum.at(newest, whose[seen], when[seen] + 1)
+            for number in np.flatnonzero(newest).tolist():
+                track = group[number]
+                end = int(newest[number]) * step
+                if track.fed_to is None or end > track.fed_to:
+                    track.fed_to = end
+            kept = np.where(done >= 0, done, 0)
+            recent = when >= np.minimum(kept[whose], int(when.max()) - KEPT_ROWS)
+            for slot in np.unique(when[recent]).tolist():
+                here = recent & (when == slot)
+                row, at = board.row(slot), places[whose[here]]
+                row.bad[at], row.total[at], row.covered[at] = bad[mine][here], total[mine][here], seen[here]
 
     def _cover(self, now: int) -> None:
         with self._database.writing() as connection:
@@ -699,23 +733,26 @@ class Live:
 
     def _admit_late(self, turn: _Turn) -> None:
         """Replay the history of tracks that are new to this process, and of those whose past has changed."""
-        for track in self._tracks.values():
-            if track.evaluated_to is not None and not track.late:
-                continue
-            mark = self._watermark(track, turn.at)
-            if mark is None:
+        for key in [*self._unready, *self._late]:
+            track = self._tracks.get(key)
+            mark = None if track is None else self._watermark(track, turn.at)
+            if track is None or mark is None:
                 continue
             again = track.evaluated_to is not None
             if again:
-                self._evaluator.dismiss([track.key])
+                self._evaluator.dismiss([key])
                 mark = max(mark, track.evaluated_to or 0)
             self._admit(track, mark, turn, again=again)
-        for track in self._tracks.values():
-            if track.whole and any(member.late for member in track.members) and track.evaluated_to is not None:
-                self._evaluator.dismiss([track.key])
-                self._admit(track, track.evaluated_to, turn, again=True)
-        for track in self._tracks.values():
-            track.late = False
+            self._unready.discard(key)
+        if self._late:
+            for track in self._tracks.values():
+                if track.evaluated_to is not None and any(one.key in self._late for one in track.members):
+                    self._evaluator.dismiss([track.key])
+                    self._admit(track, track.evaluated_to, turn, again=True)
+        for key in self._late:
+            if key in self._tracks:
+                self._tracks[key].late = False
+        self._late.clear()
 
     def _admit(self, track: Track, mark: int, turn: _Turn, *, again: bool) -> None:
         """Bring a track to *mark* by replay: from its memory if that still holds, else from the first slice."""
@@ -774,7 +811,7 @@ class Live:
                 )
             ]
         )
-        self._seats.clear()
+        self._forget_places()
         if track.watched and (again or known_to is not None or memory != before):
             turn.outcomes.append((track, before if known_to is not None else Memory(), outcome))
         turn.changed[track.key] = track
@@ -806,24 +843,19 @@ class Live:
         seats = self._seats.get(keys)
         if seats is None:
             if len(self._seats) > 64:
-                self._seats.clear()
+                self._forget_places()
             seats = self._seats[keys] = self._evaluator.seats(keys)
+        plain, places = self._places(step_s, keys, ready)
         count = len(ready)
         bad, total = np.zeros(count, np.int64), np.zeros(count, np.int64)
         covered, excluded = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-        for number, track in enumerate(ready):
-            if track.plain and track.key not in self._outside:
-                board = self._boards.get(step_s)
-                row = None if board is None else board.rows.get(end // step_s - 1)
-                if row is not None and board is not None:
-                    place = board.place.get(track.key)
-                    if place is not None:
-                        bad[number], total[number], covered[number] = (
-                            row.bad[place],
-                            row.total[place],
-                            row.covered[place],
-                        )
-            else:
+        board = self._boards.get(step_s)
+        row = None if board is None else board.rows.get(end // step_s - 1)
+        if row is not None:
+            bad[plain], total[plain], covered[plain] = row.bad[places], row.total[places], row.covered[places]
+        if len(plain) < count:
+            for number in np.setdiff1d(np.arange(count), plain).tolist():
+                track = ready[number]
                 one = self._unit(track, end - step_s, end)
                 bad[number], total[number], covered[number] = one.bad[-1], one.total[-1], one.covered[-1]
                 excluded[number] = one.excluded is not None and one.excluded[-1]
@@ -839,6 +871,22 @@ class Live:
                 self._changed(track, change, turn)
             elif end - track.saved_to >= SAVED_EVERY_S:
                 turn.changed[track.key] = track
+
+    def _forget_places(self) -> None:
+        self._seats.clear()
+        self._placed.clear()
+
+    def _places(
+        self, step_s: int, keys: tuple[str, ...], ready: Sequence[Track]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Which of some tracks are plain, and their places on the board of the newest rows."""
+        board = self._boards.setdefault(step_s, Board(step_s))
+        found = self._placed.get(keys)
+        if found is None:
+            plain = [n for n, one in enumerate(ready) if one.plain and one.key not in self._outside]
+            places = [board.seat(ready[number]) for number in plain]
+            found = self._placed[keys] = np.array(plain, np.int64), np.array(places, np.int64)
+        return found
 
     def _changed(self, track: Track, change: Change, turn: _Turn) -> None:
         before, track.memory = track.memory, change.memory
@@ -858,6 +906,7 @@ class Live:
             found = stretches_of(self._specs.exclusions, track.slo, now - 3 * DAY_S, self._outside_to)
             if found:
                 self._outside[track.key] = found
+        self._forget_places()
 
     def _unit(self, track: Track, start: int, end: int) -> Slices:
         """One unit slice of a track that is more than its raw counts."""

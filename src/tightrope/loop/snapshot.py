@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tightrope.base.errors import SpecError
 from tightrope.loop.assess import Assessment
@@ -42,7 +42,6 @@ class Snapshot:
         specs, since: The specs that are followed, and since when.
         assessments: Where every objective stands, by track; drawn up when somebody looks.
         problems: What is wrong with a newer edit of the specs, which is not followed.
-        lag_s: For each track, seconds from the end of its evaluations to now; None: not evaluated yet.
     """
 
     number: int
@@ -52,4 +51,3 @@ class Snapshot:
     since: int
     assessments: Mapping[str, Assessment]
     problems: tuple[SpecError, ...] = ()
-    lag_s: Mapping[str, int | None] = field(default_factory=dict)
