@@ -171,13 +171,16 @@ def test_conditions_of_one_name_are_told_apart() -> None:
     assert sorted((one.start, one.end) for one in history.episodes) == [(120, 180), (120, 300)]
 
 
-def test_counts_beyond_64_bits_are_refused_in_words() -> None:
-    units = slices_of(Record(0, 60, (Row(0, 2**61),) * 4))
+@pytest.mark.parametrize("scanner", SCANNERS)
+@pytest.mark.parametrize("count", [2, 4, 8, 12, 1_024])
+def test_counts_beyond_64_bits_are_refused_in_words(count: int, scanner: str) -> None:
+    """Also where their sum, cut to 64 bits, would look like nothing."""
+    units = slices_of(Record(0, 60, (Row(0, 2**61),) * count))
     plan = compile_plan(
         step_s=60, target=NINE_OF_TEN, window=RollingWindow(Duration(1, "h")), conditions=(), policy=DEFAULT_POLICY
     )
     with pytest.raises(DataError, match="more than can be counted exactly"):
-        replay(plan, units)
+        replay(plan, units, scanner=scanner_of(scanner))
 
 
 @pytest.mark.parametrize("scanner", SCANNERS)

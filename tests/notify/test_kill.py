@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,14 +11,14 @@ from pathlib import Path
 
 from tests.alerting.worlds import FAST, NOON, TICKET, seen
 from tests.conftest import ROOT
-from tests.notify.worlds import channel, receiver, specs
+from tests.notify.worlds import Receiver, channel, receiver, specs
 from tightrope.base.clock import now
 from tightrope.notify.outgoing import State
 from tightrope.notify.usecases import LEASE_S, Alerting, Notifications, Notifier
 from tightrope.state.database import opened
 
 _ROUNDS = 4
-_ALERTS = 15
+_ALERTS = 20
 
 
 def test_killed_again_and_again_every_message_arrives_in_order_under_one_key(tmp_path: Path) -> None:
@@ -38,7 +37,7 @@ def test_killed_again_and_again_every_message_arrives_in_order_under_one_key(tmp
         expected = {one.key for one in fronts.messages(limit=1000)}
         assert len(expected) == 3 * 3 * _ALERTS
         for round_ in range(_ROUNDS):
-            _kill_a_sender(store, hook.url, random.Random(round_).randint(1, 40))
+            _kill_a_sender(store, hook, 3 + 7 * round_)
         assert fronts.messages(state="waiting", limit=1), "the rounds should not suffice"
         last = Notifier(database, lambda: channels)
         for _ in range(3 * _ALERTS):
@@ -57,13 +56,15 @@ def test_killed_again_and_again_every_message_arrives_in_order_under_one_key(tmp
         assert set(map(tuple, first.values())) == {("opened", "escalated", "resolved")}
 
 
-def _kill_a_sender(store: str, url: str, more: int) -> None:
-    """Start a sender, and kill it in the midst of its work."""
-    command = [sys.executable, "-m", "tests.notify.sender", store, url]
+def _kill_a_sender(store: str, hook: Receiver, more: int) -> None:
+    """Start a sender, and kill it in the midst of its work, when so many more messages have arrived."""
+    enough = len(hook.got) + more
+    command = [sys.executable, "-m", "tests.notify.sender", store, hook.url]
     surroundings = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}  # noqa: TID251
     with subprocess.Popen(command, cwd=ROOT, env=surroundings, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
         assert sender.stdout.readline().strip() == "ready"
-        time.sleep(0.02 + more / 200)
+        while len(hook.got) < enough:
+            time.sleep(0.001)
         sender.send_signal(signal.SIGKILL)
     assert sender.returncode == -signal.SIGKILL

@@ -136,7 +136,7 @@ spec:
 CHANNEL = """\
 apiVersion: tightrope.dev/v1
 kind: NotificationChannel
-metadata: {name: oncall}
+metadata: {name: on-call}
 spec:
   type: slack
   urlFrom: {env: SLACK_URL}

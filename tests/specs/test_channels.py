@@ -7,7 +7,7 @@ import pytest
 from tests.specs.samples import ALERT_POLICY, CHANNEL, CONDITION, NOTIFICATION, SLO, SOURCE, found, only, read, swapped
 from tightrope.specs.model import ChannelType, NotificationChannel, Topic
 
-NAMED = swapped(CHANNEL, "  services: [checkout]\n", "")
+NAMED = swapped(swapped(CHANNEL, "  services: [checkout]\n", ""), "name: on-call", "name: oncall")
 FOLLOWS = SLO + "  alertPolicies: [{alertPolicyRef: burning}]\n"
 WORLD = (SOURCE, CONDITION, ALERT_POLICY, FOLLOWS)
 
@@ -20,7 +20,7 @@ def channel_of(spec: str) -> NotificationChannel:
 
 def test_a_channel_may_say_everything() -> None:
     (channel,) = read(CHANNEL, SLO, SOURCE).channels
-    assert (channel.name, channel.type, channel.url_from) == ("oncall", ChannelType.SLACK, "SLACK_URL")
+    assert (channel.name, channel.type, channel.url_from) == ("on-call", ChannelType.SLACK, "SLACK_URL")
     assert (channel.severities, channel.services) == (frozenset({"page", "ticket"}), frozenset({"checkout"}))
     assert (channel.default, channel.repeat_s, channel.send_resolved) == (True, 7200, False)
     assert channel.what == {Topic.ALERTS, Topic.FLOW}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -245,3 +246,22 @@ def test_other_protocols_are_refused_with_a_remedy(headers: Mapping[str, str], w
 def test_header_names_may_have_any_case() -> None:
     lowered = {name.lower(): value for name, value in HEADERS.items()}
     assert RemoteWrite().check(snapped(GOOD), lowered, NOW).count == 1
+
+
+def test_several_threads_may_read_with_one_receiver(receiver: RemoteWrite) -> None:
+    series: list[list[Series]] = [
+        [
+            ({**X, "pod": f"{number}-{'y' * (code % 90)}", "code": str(code)}, [(NOW * 1000, float(code))])
+            for code in range(60)
+        ]
+        for number in range(40)
+    ]
+    bodies_sent = [sent(one) for one in series]
+
+    def read(number: int) -> bool:
+        turned = series[number:] + series[:number]
+        checked = [receiver.check(body, HEADERS, NOW) for body in bodies_sent[number:] + bodies_sent[:number]]
+        return all(_read(one.delivery) == _meant(meant) for one, meant in zip(checked, turned, strict=True))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(8)))

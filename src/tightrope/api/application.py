@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
@@ -12,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Route, compile_path
 from starlette.types import Receive, Scope, Send
 
 from tightrope.api import (
@@ -65,6 +66,7 @@ _V1_ROUTERS = (
     prometheus.router,
     system.router,
 )
+_OUTER_ROUTERS = (telemetry.otlp_router, system.health_router, metrics.metrics_router)
 _TAGS = (
     ("budget", "Where budgets stand."),
     ("policy", "May a change go out now, and what was decided."),
@@ -143,12 +145,21 @@ def api_app(server: Server) -> Api:
         The API under ``/api/v1``, ``/healthz``, ``/readyz`` and ``/metrics``. Pages are added to its routes.
     """
     app = Api(server)
-    for router in _V1_ROUTERS:
-        app.include_router(router, prefix=V1)
-    for router in (telemetry.otlp_router, system.health_router, metrics.metrics_router):
-        app.include_router(router)
+    there = [(compile_path(f"{V1}/openapi.json")[0], frozenset({"GET"}))]
+    for prefix, router in [(V1, one) for one in _V1_ROUTERS] + [("", one) for one in _OUTER_ROUTERS]:
+        app.include_router(router, prefix=prefix)
+        there += [
+            (compile_path(prefix + route.path)[0], frozenset(route.methods or ()))
+            for route in router.routes
+            if isinstance(route, Route)
+        ]
     app.add_route(f"{V1}/openapi.json", _openapi, methods=["GET"], include_in_schema=False)
-    app.router.routes.append(Route("/api/{rest:path}", _nothing, methods=None, include_in_schema=False))
+    nothing = _Nothing(there)
+    for path in (
+        "/api/{rest:path}",
+        *(route.path for one in _OUTER_ROUTERS for route in one.routes if isinstance(route, Route)),
+    ):
+        app.router.routes.append(Route(path, nothing, include_in_schema=False))
     app.add_exception_handler(TightropeError, _on_error)
     app.add_exception_handler(Refusal, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -161,19 +172,29 @@ async def _openapi(request: Request) -> Response:
     return Response(msgspec.json.encode(request.app.openapi()), media_type="application/json")
 
 
-async def _nothing(request: Request) -> Response:
-    """Answer for a path or a method that is none."""
-    allowed: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.methods and route.matches(dict(request.scope))[0] is not Match.NONE:
-            allowed |= route.methods
-    if allowed:
+class _Nothing:
+    """Answers for a path or a method that is none.
+
+    Args:
+        there: What there is: a pattern of paths, and the methods that they take.
+    """
+
+    def __init__(self, there: Sequence[tuple[re.Pattern[str], frozenset[str]]]) -> None:
+        self._there = there
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse."""
+        path = scope["path"]
+        allowed = {method for pattern, methods in self._there if pattern.match(path) for method in methods}
+        if not allowed:
+            raise Refusal(404, f"there is nothing at {path[:500]}", remedy=f"{V1}/openapi.json lists all there is")
         if "GET" in allowed:
             allowed.add("HEAD")
         raise Refusal(
-            405, f"{request.method} is nothing that can be done here", headers={"Allow": ", ".join(sorted(allowed))}
+            405,
+            f"{scope['method'][:20]} is nothing that can be done here",
+            headers={"Allow": ", ".join(sorted(allowed))},
         )
-    raise Refusal(404, f"there is nothing at {request.url.path[:500]}", remedy=f"{V1}/openapi.json lists all there is")
 
 
 # --- errors --------------------------------------------------------------------------------------------------------

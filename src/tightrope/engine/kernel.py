@@ -194,12 +194,14 @@ def _walk(  # type: ignore[no-untyped-def]
             if series[number] == 1:
                 _read(
                     scoped, total, seen, scoped_begins, total_begins, seen_begins, scoped_most, least, how,
-                    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
+                    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened,
+                    above, below, ratios,
                 )  # fmt: skip
             else:
                 _read(
                     bad, total, seen, bad_begins, total_begins, seen_begins, bad_most, least, how,
-                    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened, above, below, ratios,
+                    lows, highs, flags, peak_values, peak_slices, sure, turning, code, doubt, bounds, opened,
+                    above, below, ratios,
                 )  # fmt: skip
         for number in range(len(count_series)):
             back = full if count_lookbacks[number] < 0 else count_lookbacks[number]

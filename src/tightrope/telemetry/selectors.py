@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, NoReturn, TypeVar
 
 from tightrope.base.errors import UsageError
@@ -271,6 +272,7 @@ _REPEAT = re.compile(r"[*+?]|\{\d+(?:,\d*)?\}", re.ASCII)
 _HEX = re.compile(r"\\x(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{2}))")
 
 
+@lru_cache(maxsize=4096)
 def compiled_pattern(text: str) -> re.Pattern[str]:
     """Compile a regular expression in RE2's notation, as Prometheus takes it; matched against the whole value.
 

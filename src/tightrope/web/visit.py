@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -36,7 +35,7 @@ from tightrope.base.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from tightrope.base.units import DAY_S, span_text, time_text
+from tightrope.base.units import span_text, time_text
 from tightrope.budget.words import moment_text
 from tightrope.loop.server import Server
 from tightrope.web.board import Board, Boards
@@ -375,13 +374,23 @@ def _may(actor: Actor) -> Callable[..., bool]:
     return may
 
 
-def when(now: int) -> Callable[[int], Markup]:
+class Element(str):
+    """Markup that is made here, of nothing that came from outside: templates set it as it is."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        """The markup, for templates."""
+        return str(self)
+
+
+def when(now: int) -> Callable[[int], Element]:
     """Makes a function that writes an instant for a person, so that a page can show it in their own zone."""
 
-    def written(at: int) -> Markup:
+    def written(at: int) -> Element:
         iso = time_text(at)
         shown = iso.replace("T", " ").replace("Z", " UTC")
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, shown, moment_text(at, now))
+        return Element(f'<time datetime="{iso}" title="{shown}">{moment_text(at, now)}</time>')
 
     return written
 
@@ -415,8 +424,3 @@ def here(request: Request) -> Callable[..., str]:
 def service_path(service: str, slo: str = "") -> str:
     """Where the page of a service is."""
     return f"/services/{quote(service, safe='')}" + (f"?{urlencode({'slo': slo})}" if slo else "")
-
-
-def cookie_age() -> int:
-    """How long a browser keeps what somebody chose for their eyes, seconds."""
-    return 365 * DAY_S

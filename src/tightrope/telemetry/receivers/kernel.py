@@ -1,6 +1,6 @@
 """The compiled scan of remote write: the walk over a request and the look-up of its series in machine code.
 
-It finds what `write_request.scan` finds. Whatever does not have the usual form goes to the same Python code. This module
+It finds what `write_request.scan` finds. What does not have the usual form goes to the same Python code. This module
 needs numba (the extra ``fast``) and is imported only where it was chosen; compiled once, the code is kept on disk.
 """
 
@@ -89,8 +89,9 @@ def compiled_scan(raw: bytes, book: Book, found: Found) -> None:
     at = count = 0
     while at < size:
         index.follow(book)
+        known = index.count  # first: another thread may add more meanwhile, and then all arrays hold at least these
         at, count = _walk(
-            buffer, words, at, index.table, index.hashes, index.begins, index.words, numbers, times, bits, count
+            buffer, words, at, known, index.table, index.hashes, index.begins, index.words, numbers, times, bits, count
         )
         if at == size:
             break
@@ -118,6 +119,7 @@ def _walk(
     raw: Bytes,
     words: Hashes,
     at: int,
+    known: int,
     table: Counts,
     hashes: Hashes,
     begins: Counts,
@@ -163,7 +165,8 @@ def _walk(
         slot = np.int64(code) & mask
         number = table[slot]
         while number != _EMPTY:
-            if hashes[number] == code and _same(words, begin, end, keys, begins[number], begins[number + 1]):
+            alike = number < known and hashes[number] == code
+            if alike and _same(words, begin, end, keys, begins[number], begins[number + 1]):
                 break
             slot = (slot + 1) & mask
             number = table[slot]
