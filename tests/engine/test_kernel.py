@@ -251,7 +251,7 @@ def test_the_compiled_scan_is_numpys_bit_for_bit(world: World) -> None:
     assert (ours.burns, ours.consumed) == (theirs.burns, theirs.consumed)
 
 
-@settings(max_examples=15)
+@settings(max_examples=40)
 @given(worlds(most=60_000, odd=False), st.integers(0, 3_000))
 def test_over_many_blocks_the_compiled_scan_is_numpys_bit_for_bit(world: World, first: int) -> None:
     ours, theirs = world.scanned(compiled(), first), world.scanned(scan, first)

@@ -270,6 +270,15 @@ def test_a_secret_that_is_not_set_delays_and_says_which(here: str) -> None:
         assert (health.problem, health.last_error, health.waiting) == (said, said, 1)
 
 
+def test_a_fault_of_one_door_keeps_no_other_shut(here: str, hook: Receiver) -> None:
+    odd = channel("odd", type=ChannelType.EMAIL, urls=("smtp://127.0.0.1:9",), sender="a\nb", recipients=("c@d.e",))
+    with world(here, odd, channel(urls=(hook.url,))) as one:
+        one.turn(NOON, seen(NOON, {FAST: NOON}))
+        assert one.notifier.run_once(NOON).sent == 1
+        (waits,) = one.fronts.messages(channel="odd")
+        assert (waits.state, waits.error) == (State.WAITING, "a fault in Tightrope: ValueError")
+
+
 def test_messages_of_a_channel_that_is_gone_are_told_so(here: str) -> None:
     with world(here, channel()) as one:
         one.turn(NOON, seen(NOON, {FAST: NOON}))

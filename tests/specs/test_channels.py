@@ -60,6 +60,7 @@ def test_addresses_and_recipients_may_be_one_or_several() -> None:
         ('{type: webhook, url: ["http://a", "http://b"]}', "TR019", "only Alertmanagers"),
         ("{type: webhook, url: hook}", "TR015", "no address"),
         ('{type: email, url: "http://m", from: a@b.c, to: d@e.f}', "TR015", "no address"),
+        ('{type: email, url: "smtp://m", from: a@b.c, to: [d@e.f, nobody]}', "TR015", "'nobody' is no mail address"),
         ("{type: slack, urlFrom: {env: SLACK-URL}}", "TR015", "SLACK-URL"),
         ('{type: webhook, url: "http://a", passwordFrom: {env: P}}', "TR018", "user"),
         ('{type: webhook, url: "http://a", what: [alert]}', "TR016", "alert"),

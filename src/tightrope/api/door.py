@@ -5,6 +5,7 @@ Names each request, turns away who means another server, bounds and unpacks bodi
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import zlib
@@ -13,7 +14,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tightrope.access.local import is_loopback
@@ -51,7 +51,7 @@ SKEW_S = 30
 
 _DRAINED = 64 * MIB
 _ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
-_LOG = structlog.get_logger("tightrope.api")
+_LOG = logging.getLogger("tightrope.api")
 
 
 class Door:
@@ -87,7 +87,7 @@ class Door:
 
     def bug(self, name: str, scope: Scope) -> None:
         """Log what nobody foresaw, with its traceback; to be called while it is handled."""
-        _LOG.exception("bug", request_id=name, method=scope["method"], path=scope["path"])
+        _LOG.exception("a bug in the answer to %s, %s %s", name, scope["method"], scope["path"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it at once."""

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tightrope.access.roles import Permission
 from tightrope.api.door import Door
@@ -70,12 +70,18 @@ Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(slots=True, eq=False)
-class _Answer:
-    """An answer that is given as it is, but for the name of the request."""
+class Answer:
+    """An answer that is given as it is, but for the name of the request.
+
+    Attributes:
+        status, headers, body: For ASGI.
+        head: The same status and headers as they go over the wire, without the empty line at their end.
+    """
 
     status: int
     headers: Headers
-    body: Message
+    body: bytes
+    head: bytes = b""
 
 
 class Gate:
@@ -91,50 +97,65 @@ class Gate:
         self._door = door
         self._workers = ThreadPoolExecutor(16, "gate")
         self._stamp: tuple[int, int] = (-1, -1)
-        self._answers: dict[Hashable, _Answer | asyncio.Future[_Answer]] = {}
+        self._answers: dict[Hashable, Answer | asyncio.Future[Answer]] = {}
         self._decided: dict[GateRequest, asyncio.Future[policy.Decision]] = {}
         self._waiting = 0
-        self._prefix = secrets.token_hex(5)
+        self._prefix = secrets.token_hex(5).encode()
         self._number = 0
         self.answered = 0
         self.refused = 0
 
+    def at_hand(self, target: bytes, headers: Headers, peer: str) -> Answer | None:
+        """The answer to a GET, where it was given in this second already; None: it has to be made."""
+        mattering = [pair for pair in headers if pair[0] in _MATTERING]
+        found = self._present().get(("GET", target, peer, b"", *mattering))
+        if found.__class__ is not Answer:
+            return None
+        self.answered += 1
+        return found
+
+    def next_name(self) -> bytes:
+        """A name for a request."""
+        self._number += 1
+        return b"%s-%x" % (self._prefix, self._number)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        self._number += 1
-        name = f"{self._prefix}-{self._number:x}"
-        mattering = [pair for pair in scope["headers"] if pair[0] in _MATTERING]
-        client = scope["client"]
+        name = self.next_name()
+        method, client, query = scope["method"], scope["client"], scope["query_string"]
         body = b""
-        method = scope["method"]
         if method == "POST":
             try:
                 body = await self._body(receive)
             except Refusal as error:
-                await told(error, request_id=name, base_url=self._base_url)(scope, receive, send)
+                response = told(error, request_id=name.decode(), base_url=self._base_url)
+                response.headers["X-Request-Id"] = name.decode()
+                await response(scope, receive, send)
                 return
-        key = (method, scope["path"], scope["query_string"], client[0] if client else "", body, *mattering)
+        target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+        mattering = [pair for pair in scope["headers"] if pair[0] in _MATTERING]
+        key = (method, target, client[0] if client else "", body, *mattering)
+        answers = self._present()
+        found = answers.get(key)
+        if found is None:
+            found = asyncio.get_running_loop().create_task(self._made(scope, body, self._stamp[0], name.decode()))
+            if len(answers) < MOST_KEPT:
+                answers[key] = found
+                found.add_done_callback(partial(_keep, answers, key))
+        answer = found if isinstance(found, Answer) else await asyncio.shield(found)
+        self.answered += 1
+        headers = [*answer.headers, (b"x-request-id", name)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _present(self) -> dict[Hashable, Answer | asyncio.Future[Answer]]:
+        """The answers of this second, and of the facts as they are now."""
         server = self._server
         stamp = (server.now(), server.live.snapshot.number)
         if stamp != self._stamp:
             self._stamp = stamp
             self._answers, self._decided = {}, {}
-        found = self._answers.get(key)
-        if found is None:
-            found = asyncio.get_running_loop().create_task(self._made(scope, body, stamp[0], name))
-            if len(self._answers) < MOST_KEPT:
-                self._answers[key] = found
-                found.add_done_callback(partial(_keep, self._answers, key))
-        answer = found if isinstance(found, _Answer) else await asyncio.shield(found)
-        self.answered += 1
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": [*answer.headers, (b"x-request-id", name.encode())],
-            }
-        )
-        await send(answer.body)
+        return self._answers
 
     def close(self) -> None:
         """Let the workers end."""
@@ -157,7 +178,7 @@ class Gate:
                 raise Refusal(413, f"a question to the gate has at most {MOST_BODY >> 10} KiB")
         return bytes(parts)
 
-    async def _made(self, scope: Scope, body: bytes, now: int, name: str) -> _Answer:
+    async def _made(self, scope: Scope, body: bytes, now: int, name: str) -> Answer:
         """Make the answer to a question that was not asked in this second before."""
         try:
             if scope["method"] not in {"GET", "HEAD", "POST"}:
@@ -182,7 +203,7 @@ class Gate:
                 problem_document(500, detail, request_id=name, base_url=self._base_url), {"Cache-Control": "no-store"}
             )
         headers = [pair for pair in response.raw_headers if pair[0] != b"x-request-id"]
-        return _Answer(response.status_code, [*headers, *self._door.headers], _whole(bytes(response.body)))
+        return Answer(response.status_code, _with(headers, self._door.headers), bytes(response.body))
 
     async def _decision(self, request: GateRequest) -> policy.Decision:
         """The one decision on a question in this second; all who ask it at once wait for the same."""
@@ -396,7 +417,7 @@ def _invalid(pointer: str, detail: str, remedy: str) -> InvalidError:
 # --- writing an answer ---------------------------------------------------------------------------------------------
 
 
-def _answer_of(decision: policy.Decision, *, plain: bool) -> _Answer:
+def _answer_of(decision: policy.Decision, *, plain: bool) -> Answer:
     if plain:
         body = ("\n".join(decision_lines(decision)) + "\n").encode()
         kind = b"text/plain; charset=utf-8"
@@ -407,19 +428,17 @@ def _answer_of(decision: policy.Decision, *, plain: bool) -> _Answer:
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
-        (b"x-tightrope-verdict", decision.verdict.value.encode()),
-        (b"x-tightrope-decision", decision.id.encode()),
     ]
-    return _Answer(200, headers, _whole(body))
+    lines = [b"HTTP/1.1 200 OK", *(b"%s: %s" % pair for pair in headers)]
+    return Answer(200, headers, body, b"\r\n".join(lines) + b"\r\n")
 
 
-def _whole(body: bytes) -> Message:
-    return {"type": "http.response.body", "body": body}
+def _with(headers: Headers, more: Headers) -> Headers:
+    there = {name for name, _ in headers}
+    return [*headers, *(pair for pair in more if pair[0] not in there)]
 
 
-def _keep(
-    kept: dict[Hashable, _Answer | asyncio.Future[_Answer]], key: Hashable, done: asyncio.Future[_Answer]
-) -> None:
+def _keep(kept: dict[Hashable, Answer | asyncio.Future[Answer]], key: Hashable, done: asyncio.Future[Answer]) -> None:
     """Put the answer in the place of the work on it; an error is made anew each time, with a name of its own."""
     if not done.cancelled() and done.exception() is None and done.result().status == 200:
         kept[key] = done.result()

@@ -174,7 +174,7 @@ def _usual(units: Slices, begin: int, apart: Mask) -> Fraction:
 
 
 def _beyond(left: Counts, total: Counts, told: Mask, begin: int, until: int, usual: Fraction) -> Counts:
-    """Bad units of slices *begin* to *until* beyond the usual ratio; what was expected and did not come is carried on."""
+    """Bad units of slices *begin* to *until* beyond the usual ratio; what was expected and did not come carries."""
     found = np.zeros(until - begin, np.int64)
     valid = expected = slack = 0
     for index in range(begin, until):

@@ -138,8 +138,8 @@ def state_of(
         elapsed=elapsed,
         seen=elapsed - gaps_in,
         burns=tuple(burn_rate(visible, target, at, lookback, weight=weight) for lookback in lookbacks_s),
-        last_covered=_last_end(visible, visible.covered),
-        last_known=_last_end(visible, known),
+        last_covered=last_end(visible, visible.covered),
+        last_known=last_end(visible, known),
         stale=gaps is Gaps.IGNORE and is_stale(visible, stale_after),
     )
     return stated(counted, share, scale=units.scale, bounded=gaps is Gaps.IGNORE, unit_s=unit_s)
@@ -220,7 +220,7 @@ def is_stale(visible: Slices, stale_after: int) -> bool:
     return not bool(tail.any())
 
 
-def _last_end(slices: Slices, marked: Mask) -> int | None:
+def last_end(slices: Slices, marked: Mask) -> int | None:
     """The end of the newest marked slice; None where none is."""
     back = int(np.argmax(marked[::-1])) if len(marked) else 0
     return slices.end - back * slices.step_s if len(marked) and marked[len(marked) - 1 - back] else None

@@ -118,22 +118,16 @@ def _listener(host: str, port: int) -> Any:
 
 
 def _run(server: Any, listener: Any) -> None:
-    import uvicorn
+    from tightrope.api.wire import serve as answer_requests
 
-    config = uvicorn.Config(
-        front(server),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    answer_requests(front(server), listener)
 
 
 def front(server: Any) -> Any:
     """All that the server answers: pages and the API, as one ASGI application."""
-    from starlette.applications import Starlette
-
+    from tightrope.api.application import api_app
     from tightrope.web.routes import web_routes
 
-    return Starlette(routes=web_routes(server))
+    app = api_app(server)
+    app.router.routes.extend(web_routes(server))
+    return app

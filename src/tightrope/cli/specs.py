@@ -106,3 +106,32 @@ def schemas(directory: str | None, kind: str | None) -> None:
         path.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
         say(f"wrote {path}")
     warn("next: put `# yaml-language-server: $schema=PATH` on the first line of a spec")
+
+
+@generate.command("grafana-dashboard")
+@click.argument("which", type=click.Choice(["fleet", "service"]), required=False)
+@click.option("-d", "--directory", type=click.Path(file_okay=False), help="Write a file each there, not to stdout.")
+@click.option("--server", default="", metavar="URL", help="Link to Tightrope's own pages there.")
+def grafana_dashboard(which: str | None, directory: str | None, server: str) -> None:
+    """Write Grafana dashboards of the whole fleet and of one service, from the gauges at /metrics.
+
+    WHICH is fleet or service; without it both are written, which takes --directory.
+    """
+    from tightrope.interchange.grafana import dashboards
+
+    found = dashboards(server)
+    if which is not None:
+        found = {which: found[which]}
+    if directory is None:
+        if which is None:
+            raise UsageError(
+                "there are two dashboards", remedy="name fleet or service, or write both with -d DIRECTORY"
+            )
+        click.echo(json.dumps(found[which], indent=2))
+        return
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, dashboard in found.items():
+        path = folder / f"tightrope-{name}.json"
+        path.write_text(json.dumps(dashboard, indent=2) + "\n", encoding="utf-8")
+        say(f"wrote {path}")

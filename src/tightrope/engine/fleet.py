@@ -9,7 +9,7 @@ and policy as in a replay.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -28,6 +28,7 @@ from tightrope.engine.shapes import Kind, Shape, covers, kind_of
 from tightrope.engine.step import Memory, Outcome, unfold
 from tightrope.engine.sums import (
     BAD,
+    BLOCK,
     COVERED,
     EXCLUDED,
     NARROW,
@@ -40,11 +41,11 @@ from tightrope.engine.sums import (
     SlidingSums,
     Values,
 )
-from tightrope.engine.ticks import Change, Gauges, Member, Rows, Tick
+from tightrope.engine.ticks import UNWRITTEN, Change, Gauges, Member, Rows, Tick
 from tightrope.sli.coverage import Stretch, forgive
 from tightrope.sli.slices import Mask, Slices
 from tightrope.specs.defaults import LOOKBACKS_S
-from tightrope.specs.model import Basis, RollingWindow
+from tightrope.specs.model import Basis
 
 _FAR_AWAY = 2**62
 _MOST_UNITS = 2**62
@@ -56,9 +57,10 @@ Whole = npt.NDArray[np.int64]
 class LiveFleet:
     """An `Evaluator` of objectives of one step whose plans it `takes`."""
 
-    def __init__(self, step_s: int, rows: Rows) -> None:
+    def __init__(self, step_s: int, rows: Rows, *, block: int = BLOCK, unwritten: int = UNWRITTEN) -> None:
         self.step_s = step_s
         self._rows = rows
+        self._block, self._unwritten = block, unwritten
         self._groups: list[_Group] = []
         self._group_of: dict[tuple[Shape, bool], int] = {}
         self._kinds: dict[tuple[Plan, bool], Kind] = {}
@@ -142,11 +144,12 @@ class LiveFleet:
         plan, end = member.plan, member.evaluated_to
         slices = max(*kind.shape.lookbacks, plan.stale_after, plan.window_s_at_most // self.step_s + 1)
         start = end - slices * self.step_s
-        if member.record is None:
+        record = member.record
+        if record is None or not len(record):
             return self._rows([member.key], start, end)[0].between(start, end)
-        record = member.record.between(start, end)
-        if not len(record):
-            return self._rows([member.key], start, end)[0].between(start, end) if not len(member.record) else record
+        if record.end != end:
+            raise AssertionError(f"the record of {member.key} does not end where it was evaluated to")
+        record = record.between(start, end)
         if record.start > start:
             older = self._rows([member.key], start, record.start)[0].between(start, record.start)
             if len(older):
@@ -182,7 +185,16 @@ class LiveFleet:
         number = self._group_of.get((shape, wide))
         if number is None:
             number = self._group_of[shape, wide] = len(self._groups)
-            self._groups.append(_Group(self.step_s, shape, self._rows, wide=wide))
+            sums = SlidingSums(
+                self.step_s,
+                shape.lookbacks,
+                shape.window,
+                scoped=shape.scoped,
+                wide=wide,
+                block=self._block,
+                unwritten=self._unwritten,
+            )
+            self._groups.append(_Group(self.step_s, shape, self._rows, sums))
         return number
 
     def _seat(self, key: str, group: int, column: int) -> int:
@@ -306,12 +318,12 @@ class _Places:
     places: Whole | None
     in_order: bool
 
-    def of(self, values: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-        """What the tick says of the columns."""
+    def of(self, values: npt.NDArray[Any], width: int, otherwise: int) -> npt.NDArray[Any]:
+        """What the tick says of the columns, and *otherwise* of those that members have left."""
         mine = values if self.places is None else values[self.places]
         if self.in_order or not isinstance(self.columns, slice):
             return mine
-        spread = np.zeros(width, values.dtype)
+        spread = np.full(width, otherwise, values.dtype)
         spread[self.chosen] = mine
         return spread
 
@@ -384,10 +396,10 @@ class _Group:
         slots: The number of each member's next slice, which is the end of its last one over the step.
     """
 
-    def __init__(self, step_s: int, shape: Shape, rows: Rows, *, wide: bool) -> None:
+    def __init__(self, step_s: int, shape: Shape, rows: Rows, sums: SlidingSums) -> None:
         self.step_s, self.shape = step_s, shape
         self._rows = rows
-        self.sums = SlidingSums(step_s, shape.lookbacks, shape.window, scoped=shape.scoped, wide=wide)
+        self.sums = sums
         self.width = self.alive = 0
         self.keys: list[str] = []
         self.memories: list[Memory] = []
@@ -438,8 +450,9 @@ class _Group:
 
     def enter(self, slot: int, entries: Sequence[tuple[Member, Kind, _Beginning]]) -> Whole:
         """Take members in whose next slice is *slot*; tells their columns."""
-        columns = np.asarray([self._column() for _ in entries], np.int64)
-        for column, (member, kind, beginning) in zip(columns.tolist(), entries, strict=True):
+        columns = np.zeros(len(entries), np.int64)
+        for number, (member, kind, beginning) in enumerate(entries):
+            columns[number] = column = self._column()
             self._sit(column, member.key, member.memory, kind, member.unit_s)
             self.slots[column] = slot
             self._history[column] = beginning.history
@@ -461,11 +474,14 @@ class _Group:
                 wider[..., : self.width] = held[..., : self.width]
                 setattr(self, name, wider)
         self.width += 1
-        for values in (self.keys, self.memories, self._kinds, self._units_s):
-            values.append(None)  # type: ignore[attr-defined]
         return self.width - 1
 
     def _sit(self, column: int, key: str, memory: Memory, kind: Kind, unit_s: int) -> None:
+        if column == len(self.keys):
+            self.keys.append(key)
+            self.memories.append(memory)
+            self._kinds.append(kind)
+            self._units_s.append(unit_s)
         self.keys[column], self.memories[column], self._kinds[column] = key, memory, kind
         self._units_s[column] = unit_s
         self._due[column] = -_FAR_AWAY  # the first tick looks at it, whatever it says
@@ -571,9 +587,9 @@ class _Group:
         """Evaluate one more slice of some members, and tell whose memory changed."""
         columns, width = places.columns, self.width
         slot = tick.end // self.step_s - 1
-        bad, total = places.of(tick.bad, width), places.of(tick.total, width)
-        covered = None if tick.covered is None else places.of(tick.covered, width)
-        excluded = None if tick.excluded is None else places.of(tick.excluded, width)
+        bad, total = places.of(tick.bad, width, 0), places.of(tick.total, width, 0)
+        covered = None if tick.covered is None else places.of(tick.covered, width, True)
+        excluded = None if tick.excluded is None else places.of(tick.excluded, width, False)
         if excluded is not None and not excluded.any():
             excluded = None
         if covered is not None and excluded is None and covered.all():
@@ -590,6 +606,7 @@ class _Group:
         self._held[:, columns] = held
         if isinstance(columns, slice) and self.alive < width:
             self.slots[self._free] = -1
+            woken[self._free] = False
         changes = []
         for place in np.flatnonzero(woken).tolist():
             column = place if isinstance(columns, slice) else int(columns[place])

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tightrope.budget.statement import Statement
+from tightrope.engine.fleet import LiveFleet
 from tightrope.engine.plan import Incident
 from tightrope.engine.scan import Scanner, scan
 from tightrope.engine.slow import SlowTracks
@@ -29,7 +30,9 @@ class LiveEvaluator:
     """An `Evaluator` of objectives of any step and any plan."""
 
     def __init__(self, rows: Rows, *, scanner: Scanner = scan) -> None:
+        self._rows = rows
         self._slow = SlowTracks(rows, scanner=scanner)
+        self._fleets: dict[int, int] = {}
         self._rooms: list[Evaluator] = [self._slow]
         self._room_of: dict[str, int] = {}
         self._seat_of: dict[str, int] = {}
@@ -79,17 +82,25 @@ class LiveEvaluator:
         self._rooms[self._room_of[key]].revise(key, incidents, out_of_scope)
 
     def tick(self, tick: Tick) -> list[Change]:
-        """Evaluate one more slice of each of the tick's members, and tell whose memory changed."""
+        """Evaluate one more slice of each of the tick's members, and tell whose memory changed.
+
+        Raises:
+            DataError: A member has more units than can be counted exactly; nothing was evaluated then.
+        """
         if self._split is None or self._split[0] is not tick.seats:
             rooms = self._room[tick.seats]
             places = [(room, np.flatnonzero(rooms == room)) for room in np.unique(rooms).tolist()]
             self._split = tick.seats, [(room, at, self._inner[tick.seats[at]]) for room, at in places]
         if len(self._split[1]) == 1:
-            ((room, _, seats),) = self._split[1]
-            return self._rooms[room].tick(
-                Tick(tick.step_s, tick.end, seats, tick.bad, tick.total, tick.covered, tick.excluded)
-            )
-        return [change for room, at, seats in self._split[1] for change in self._rooms[room].tick(tick.of(at, seats))]
+            ((number, _, seats),) = self._split[1]
+            whole = Tick(tick.step_s, tick.end, seats, tick.bad, tick.total, tick.covered, tick.excluded)
+            return self._rooms[number].tick(whole)
+        parts = [(self._rooms[number], tick.of(at, seats)) for number, at, seats in self._split[1]]
+        for room, part in parts:
+            if isinstance(room, LiveFleet):
+                room.check(part)
+        # the slow ones first: theirs is the last chance to fail
+        return [change for room, part in parts for change in room.tick(part)]
 
     def prepare(self) -> None:
         """Read ahead what later ticks will need."""
@@ -124,8 +135,13 @@ class LiveEvaluator:
         )
 
     def _room_for(self, member: Member) -> int:
-        del member
-        return 0
+        plan = member.plan
+        if not LiveFleet.takes(plan):
+            return 0
+        if plan.step_s not in self._fleets:
+            self._fleets[plan.step_s] = len(self._rooms)
+            self._rooms.append(LiveFleet(plan.step_s, self._rows))
+        return self._fleets[plan.step_s]
 
     def _seat(self, key: str, room: int, inner: int) -> int:
         if not self._free:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from tightrope.budget.statement import Statement, state_of
+from tightrope.budget.statement import Statement, last_end, state_of
 from tightrope.engine.plan import Incident
 from tightrope.engine.record import Workspace
 from tightrope.engine.scan import Scanner, scan
@@ -88,8 +88,7 @@ class SlowTracks:
             track = self._tracks[self._seats[seat]]
             if track.newest.end != tick.end - tick.step_s or track.member.plan.step_s != tick.step_s:
                 raise AssertionError(f"the next slice of {track.member.key} is not the one that ends at {tick.end}")
-            tracks.append(track)
-            track.newest = _longer(track.newest, bad, total, seen, out)
+            tracks.append(replace(track, newest=_longer(track.newest, bad, total, seen, out)))
         for track, units in self._records(tracks):
             member, before = track.member, track.memory
             track.memory, outcome = advance(
@@ -103,8 +102,11 @@ class SlowTracks:
                 scanner=self._scanner,
                 workspace=self._workspace,
             )
-            if track.memory != before or outcome.alerts or outcome.transitions:
+            if track.memory != before:
                 changes.append(Change(member.key, track.memory, outcome))
+        # only now, so that a tick that fails leaves everything as it was
+        for track in tracks:
+            self._tracks[track.member.key] = track
         return changes
 
     def prepare(self) -> None:
@@ -126,8 +128,9 @@ class SlowTracks:
             return None
         for units in (track.newest, *self._rows([key], begin, track.newest.start)):
             known = units.covered if units.excluded is None else units.covered | units.excluded
-            if known.any():
-                return units.end - int(np.argmax(known[::-1])) * units.step_s
+            end = last_end(units, known)
+            if end is not None:
+                return end
         return begin
 
     def statement(self, key: str) -> Statement:
@@ -135,13 +138,14 @@ class SlowTracks:
         track = self._tracks[key]
         ((_, units),) = self._records([track])
         statement = self._stated(track, units)
-        if statement.last_covered is None and track.memory.history_start is not None:
-            # the newest slice that was measured lies further back than anything else is looked for
-            older = self._rows([key], track.memory.history_start, units.start)[0]
-            found = np.flatnonzero(older.covered)
-            if len(found):
-                return replace(statement, last_covered=older.start + (int(found[-1]) + 1) * older.step_s)
-        return statement
+        begin = track.memory.history_start
+        if statement.last_covered is not None or begin is None or begin >= units.start:
+            return statement
+        # the newest slice that was measured lies further back than anything else is looked for
+        (older,) = self._rows([key], begin, units.start)
+        known = older.covered if older.excluded is None else older.covered | older.excluded
+        told = statement.last_known if statement.last_known is not None else last_end(older, known)
+        return replace(statement, last_covered=last_end(older, older.covered), last_known=told)
 
     def gauges(self, lookbacks_s: Sequence[int]) -> Gauges:
         """Where all members stand."""
@@ -171,9 +175,9 @@ class SlowTracks:
         for (start, until), some in alike.items():
             for first in range(0, len(some), _AT_ONCE):
                 part = some[first : first + _AT_ONCE]
-                read = self._rows([track.member.key for track in part], start, until) if start < until else ()
-                for track, older in zip(part, read or [None] * len(part), strict=True):
-                    yield track, track.newest if older is None else _joined(older, track.newest)
+                keys = [track.member.key for track in part]
+                for track, older in zip(part, self._rows(keys, start, until), strict=True):
+                    yield track, _joined(older, track.newest)
 
     @staticmethod
     def _stated(track: _Track, units: Slices) -> Statement:

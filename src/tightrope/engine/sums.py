@@ -35,9 +35,6 @@ BAD, TOTAL, SCOPED = 0, 1, 2
 BLOCK = 256
 """Slices held around the trailing edge of a long lookback."""
 
-NEAR = BLOCK + UNWRITTEN
-"""The longest lookback, in slices, that is kept whole."""
-
 NARROW = 2**31
 """Counts below this fit the rows of a narrow fleet, half as large as those of a wide one."""
 
@@ -63,26 +60,39 @@ class SlidingSums:
         counts: What the flags of the window's slices count up to, int64 of shape ``(3, capacity)``.
     """
 
-    def __init__(self, step_s: int, lookbacks: Sequence[int], window: Window, *, scoped: bool, wide: bool) -> None:
+    def __init__(
+        self,
+        step_s: int,
+        lookbacks: Sequence[int],
+        window: Window,
+        *,
+        scoped: bool,
+        wide: bool,
+        block: int = BLOCK,
+        unwritten: int = UNWRITTEN,
+    ) -> None:
         self.step_s, self.window = step_s, window
         self.full = slices_in(window.duration.seconds, step_s) if isinstance(window, RollingWindow) else None
         self.wide = wide or max(*lookbacks, self.full or 1) > _MOST_NARROW
         self.places = {lookback: place for place, lookback in enumerate(lookbacks)}
         self.window_place = len(lookbacks)
         edges = [*enumerate(lookbacks), *([(self.window_place, self.full)] if self.full is not None else [])]
-        self._near = [(place, length) for place, length in edges if length <= NEAR]
-        self._far = [(place, length) for place, length in edges if length > NEAR]
+        self.block = block
+        # the longest lookback that is kept whole: a block ends where all slices are written
+        self._kept = block + unwritten
+        self._near = [(place, length) for place, length in edges if length <= self._kept]
+        self._far = [(place, length) for place, length in edges if length > self._kept]
         self._ring_size = max([1, *(length for _, length in self._near)])
         series, row = 3 if scoped else 2, np.dtype(np.int64 if self.wide else np.int32)
         self.capacity = 0
         self.sums = np.zeros((series, len(lookbacks) + 1, 0), np.int64 if self.wide else np.float64)
         self.counts = np.zeros((3, 0), np.int64)
         self._ring = np.zeros((series, self._ring_size, 0), row)
-        self._blocks = np.zeros((len(self._far), series, BLOCK, 0), row)
+        self._blocks = np.zeros((len(self._far), series, self.block, 0), row)
         # slices of a block before this number are there
         self._until = np.zeros((len(self._far), 0), np.int64)
         self._first_until = [_FAR_AWAY] * len(self._far)
-        flag_rows = 0 if self.full is None else self.full if self.full <= NEAR else BLOCK
+        flag_rows = 0 if self.full is None else self.full if self.full <= self._kept else self.block
         self._flags = np.zeros((flag_rows, 0), np.uint8)
         self._period = (0, 0)
 
@@ -112,7 +122,7 @@ class SlidingSums:
         """Take members in whose next slice is *slot*, with their records up to there."""
         count, series = len(columns), len(self.sums)
         ring = np.zeros((count, series, self._ring_size), self._ring.dtype)
-        blocks = np.zeros((count, len(self._far), series, BLOCK), self._ring.dtype)
+        blocks = np.zeros((count, len(self._far), series, self.block), self._ring.dtype)
         flags = np.zeros((count, len(self._flags)), np.uint8)
         sums = np.zeros((count, series, self.sums.shape[1]), np.int64)
         counts = np.zeros((count, 3), np.int64)
@@ -132,12 +142,12 @@ class SlidingSums:
             for block, (place, length) in enumerate(self._far):
                 # members are filled up at different times, so that no tick has to do it for all
                 edge = slot - length
-                until = edge + BLOCK - column * 37 % (BLOCK // 2)
+                until = edge + self.block - column * 37 % (self.block // 2)
                 self._fill(blocks[number, block], values, first, edge, until)
                 self._until[block, column] = until
                 if place == self.window_place:
                     self._fill(flags[number][None], marks[None], first, edge, until)
-            if self.full is not None and self.full <= NEAR:
+            if self.full is not None and self.full <= self._kept:
                 self._fill(flags[number][None], marks[None], first, slot - self.full, slot)
         self._ring[:, :, columns] = ring.transpose(1, 2, 0)
         self._blocks[:, :, :, columns] = blocks.transpose(1, 2, 3, 0)
@@ -189,7 +199,7 @@ class SlidingSums:
         for place, length in self._near:
             sums[:, place] -= self._ring[:, (slot - length) % self._ring_size, columns]
         for block, (place, length) in enumerate(self._far):
-            sums[:, place] -= self._blocks[block, :, (slot - length) % BLOCK, columns]
+            sums[:, place] -= self._blocks[block, :, (slot - length) % self.block, columns]
         self._ring[:, slot % self._ring_size, columns] = values
         if not isinstance(columns, slice):
             self.sums[:, :, columns] = sums
@@ -198,7 +208,7 @@ class SlidingSums:
             return
         row = (slot - self.full) % len(self._flags)
         self._count(columns, flags, self._flags[row, columns])
-        if self.full <= NEAR:
+        if self.full <= self._kept:
             self._flags[row, columns] = flags
 
     def _count(self, columns: Columns, flags: Flags, old: Flags | None) -> None:
@@ -230,20 +240,20 @@ class SlidingSums:
         """
         for block, (_, length) in enumerate(self._far):
             edges = slots - length
-            out = np.flatnonzero(self._until[block, : len(slots)] - edges <= BLOCK // 2)
+            out = np.flatnonzero(self._until[block, : len(slots)] - edges <= self.block // 2)
             for edge in np.unique(edges[out]).tolist():
                 self._refill(block, out[edges[out] == edge], edge, read)
 
     def _refill(self, block: int, columns: npt.NDArray[np.int64], edge: int, read: Read) -> None:
         begins = np.maximum(self._until[block, columns], edge)
-        end = edge + BLOCK
+        end = edge + self.block
         window = self._far[block][0] == self.window_place
         for column, begin, (first, values, flags) in zip(
             columns.tolist(), begins.tolist(), read(columns, int(begins.min()), end), strict=True
         ):
             if values.size and not self.wide and int(values.max()) >= NARROW:
                 raise AssertionError("slices that were small when they were handed in have grown since")
-            rows = np.arange(begin, end) % BLOCK
+            rows = np.arange(begin, end) % self.block
             self._blocks[block, :, rows, column] = 0
             self._fill(self._blocks[block, :, :, column], values, first, begin, end)
             if window:

@@ -974,7 +974,19 @@ class Live:
         return padded(found, end)
 
     def _rows(self, keys: Sequence[str], start: int, end: int) -> Sequence[Slices]:
-        return [self._units(self._tracks[key], start, end).between(start, end) for key in keys]
+        """The unit slices of many tracks in a stretch, plain ones in one question to the store."""
+        if self._specs is None:
+            raise AssertionError("specs are followed before anything is read")
+        tracks = [self._tracks[key] for key in keys]
+        plain = [one for one in tracks if one.plain and one.series is not None]
+        raw = self._slices.read([one.series for one in plain if one.series is not None], start, end)
+        found = {
+            one.key: units_of(self._specs, one.slo, one.objective, slices) if one.key in self._outside else slices
+            for one, slices in zip(plain, raw, strict=True)
+        }
+        return [
+            found[one.key] if one.key in found else self._units(one, start, end).between(start, end) for one in tracks
+        ]
 
     # --- what is stored and told -----------------------------------------------------------------------------------
 

@@ -413,6 +413,8 @@ class Notifier:
             return self._door(channel).send(Parcel(taken.key, taken.message, now, thread))
         except TightropeError as error:
             return Answer(sent=False, passing=True, said=error.message)
+        except Exception as error:  # noqa: BLE001  a fault of one door must not keep the others shut
+            return Answer(sent=False, passing=True, said=f"a fault in Tightrope: {type(error).__name__}")
 
     def _noted(self, run: Run, taken: Outgoing, answer: Answer) -> Run:
         moment = self._clock() if self._clock is not None else taken.leased_until - LEASE_S

@@ -947,6 +947,7 @@ _URL_EXAMPLES = {
     ChannelType.WEBHOOK: "https://example.org/hooks/tightrope",
     ChannelType.EMAIL: "smtp://mail:587",
 }
+_MAIL_ADDRESS = re.compile(r"^[^@<>\r\n]*<[^@\s<>]+@[^@\s<>]+>$|^[^@\s<>]+@[^@\s<>]+$")
 _SECRET_URL = re.compile(
     r"//[^/\s@]*:[^/\s@]+@|hooks\.slack\.com/services/\w|[?&](key|token|secret|password|sig)=", re.IGNORECASE
 )
@@ -989,6 +990,17 @@ def _channel_connects(table: Table, report: Report) -> None:
             path=table.path("url"),
             remedy="give one url; for more, make more channels",
         )
+    recipients = (table.text("to"),) if table.get("to", str) else table.texts("to")
+    for name, addresses in (("from", (table.text("from"),)), ("to", recipients)):
+        wrong = next((one for one in addresses if table.given(name) and not _MAIL_ADDRESS.search(one)), "")
+        if wrong:
+            report.add(
+                "TR015",
+                f"{name} {wrong[:60]!r} is no mail address",
+                table.at(name),
+                path=table.path(name),
+                remedy="write one such as oncall@example.org, or Name <oncall@example.org>",
+            )
     schemes = ("smtp", "smtps") if kind is ChannelType.EMAIL else ("http", "https")
     for url in urls:
         if not re.match(rf"({'|'.join(schemes)})://[^/\s:@]", re.sub(r"//[^/@\s]*@", "//", url)):
@@ -1014,9 +1026,7 @@ _CHANNEL_SPEC = Record(
     {
         "description": DESCRIPTION,
         "type": Field(Word(tuple(ChannelType)), True, "alertmanager, pagerduty, slack, webhook or email"),
-        "url": Field(
-            Either(Text(), ListOf(Text(), 1)), says="Address; or a list of equal Alertmanagers."
-        ),
+        "url": Field(Either(Text(), ListOf(Text(), 1)), says="Address; or a list of equal Alertmanagers."),
         "urlFrom": Field(_SECRET, says="Where the address is, if it is a secret, as Slack's are."),
         "tokenFrom": Field(_SECRET, says="Slack's bot token, PagerDuty's routing key, or a bearer token."),
         "secretFrom": Field(_SECRET, says="Key that a webhook is signed with (Standard Webhooks), whsec_… or base64."),

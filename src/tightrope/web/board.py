@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -25,6 +26,8 @@ _FORESEEN_S, _AT_LAST_S, _MOST_ANEW = MINUTE_S, 15 * MINUTE_S, 6
 """A forecast holds for a minute; of older ones so many are made anew for one board, and all after the longer time."""
 
 _MOST_SPARKS = 40
+_FRESH_S, _PATIENCE_S = 2 * MINUTE_S, 0.1
+"""A board that is not older is shown while a newer one is drawn up, if that takes longer than the shorter time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Board:
     Attributes:
         snapshot: What it was drawn up from.
         now: The instant it is told for, UTC epoch seconds.
+        drawn_at: When it was drawn up.
         posts: The services, those that need attention first.
         groups: All objectives, by service.
         newest: The end of the newest slice that was measured anywhere; None: nothing was.
@@ -57,6 +61,7 @@ class Board:
 
     snapshot: Snapshot
     now: int
+    drawn_at: int
     posts: tuple[Post, ...]
     groups: dict[str, list[Assessment]]
     newest: int | None
@@ -120,27 +125,53 @@ class _Kept:
 
 
 class Boards:
-    """Hands out the present board. Any number of threads may ask at once; a board is drawn up once a turn."""
+    """Hands out the present board. Any number of threads may ask at once; a board is drawn up once a turn, by one."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._lock = Lock()
+        self._drawer = ThreadPoolExecutor(1, "board")
+        self._drawing: Future[Board] | None = None
         self._board: Board | None = None
         self._kept: dict[str, _Kept] = {}
         self._foreseen: dict[str, _Foreseen] = {}
         self._anew = 0
 
     def present(self) -> Board:
-        """The board of the last turn."""
-        snapshot, now = self._server.live.snapshot, self._server.now()
+        """The board of the last turn; of a large fleet perhaps one a little older, while a newer one is drawn up.
+
+        Raises:
+            TightropeError: It could not be drawn up.
+        """
+        now = self._server.now()
         board = self._board
-        if board is not None and board.snapshot is snapshot and now // MINUTE_S == board.now // MINUTE_S:
-            return replace(board, now=now)
+        if board is None or not self._current(board, now):
+            board = self._renewed(board, now)
+        return board if board.now == now else replace(board, now=now)
+
+    def behind(self, board: Board) -> bool:
+        """Whether the loop has turned since a board was drawn up."""
+        return board.snapshot is not self._server.live.snapshot
+
+    def _current(self, board: Board, now: int) -> bool:
+        return board.snapshot is self._server.live.snapshot and now // MINUTE_S == board.drawn_at // MINUTE_S
+
+    def _renewed(self, board: Board | None, now: int) -> Board:
         with self._lock:
-            board = self._board
-            if board is None or board.snapshot is not snapshot or now // MINUTE_S != board.now // MINUTE_S:
-                board = self._board = self._drawn_up(snapshot, now)
-        return board
+            if self._drawing is None or self._drawing.done():
+                self._drawing = self._drawer.submit(self._draw)
+            drawing = self._drawing
+        fresh = board is not None and 0 <= now - board.drawn_at < _FRESH_S
+        try:
+            return drawing.result(_PATIENCE_S if fresh else None)
+        except TimeoutError:
+            if board is None:
+                raise AssertionError("the first board is waited for") from None
+            return board
+
+    def _draw(self) -> Board:
+        self._board = self._drawn_up(self._server.live.snapshot, self._server.now())
+        return self._board
 
     def _drawn_up(self, snapshot: Snapshot, now: int) -> Board:
         groups = by_service(list(snapshot.assessments.values()))
@@ -168,7 +199,7 @@ class Boards:
                 service = post.line.service
                 kept[service] = replace(kept[service], post=posts[number])
         self._kept = kept
-        return Board(snapshot, now, tuple(posts), groups, _newest(groups.values()), _firing(groups.values()))
+        return Board(snapshot, now, now, tuple(posts), groups, _newest(groups.values()), _firing(groups.values()))
 
     def _told(self, worst: Assessment, others: int, now: int) -> _Kept:
         standing = standing_of(worst, now, foresee=lambda one: self._forecast(one, now))

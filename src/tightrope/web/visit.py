@@ -84,6 +84,7 @@ class Visit:
         form: What a form sent; empty for a page that is only looked at.
         board: How the fleet stands, as far as the actor may see it.
         verdicts: The decisions of the last day, counted.
+        behind: A newer board is being drawn up, so the page does well to ask again soon.
     """
 
     server: Server
@@ -93,6 +94,7 @@ class Visit:
     board: Board
     verdicts: Verdicts
     form: Mapping[str, str] = field(default_factory=dict)
+    behind: bool = False
 
     @property
     def now(self) -> int:
@@ -216,8 +218,10 @@ class Desk:
                 if not anybody:
                     raise
                 actor, csrf = Actor("", ()), ""
-            board = self._boards.present().only(actor.services)
-            visit = Visit(self._server, request, actor, csrf, board, self._verdicts, form)
+            board = self._boards.present()
+            behind = self._boards.behind(board)
+            board = board.only(actor.services)
+            visit = Visit(self._server, request, actor, csrf, board, self._verdicts, form, behind)
             if request.method == "POST":
                 _must_be_ours(request, form, csrf)
             if not anybody:

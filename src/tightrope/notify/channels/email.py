@@ -100,7 +100,7 @@ def mail_of(message: Message, key: str, now: int, *, sender: str, to: tuple[str,
     mail["Auto-Submitted"] = "auto-generated"
     for name in ("service", "slo", "severity"):
         if message.labels.get(name):
-            mail[f"X-Tightrope-{name.title()}"] = message.labels[name]
+            mail[f"X-Tightrope-{name.title()}"] = " ".join(message.labels[name].split())
     more = f"\n\n{message.link}" if message.link else ""
     mail.set_content(f"{message.title}.\n\n{message.plain}{more}\n")
     mail.add_alternative(_html(message), subtype="html")

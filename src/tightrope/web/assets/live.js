@@ -191,7 +191,6 @@
   var held = null; /* the list under the pointer: it keeps its order until the pointer has left */
 
   var sync = function (old, fresh) {
-    all("*", fresh).length; /* the tree is whole */
     Array.prototype.slice.call(old.attributes).forEach(function (one) {
       if (!fresh.hasAttribute(one.name) && !holds[one.name] && !/^data-utc$/.test(one.name)) { old.removeAttribute(one.name); }
     });
@@ -264,7 +263,10 @@
       if (fresh && old) { children(old, fresh); }
     });
     var stamp = page.querySelector("[data-now]");
-    if (stamp) { took(Number(stamp.getAttribute("data-now"))); }
+    if (stamp) {
+      took(Number(stamp.getAttribute("data-now")));
+      if (stamp.hasAttribute("data-behind")) { setTimeout(refresh, 2500); }
+    }
     if (page.title) { document.title = page.title; }
     times(main);
     reach();
@@ -341,6 +343,7 @@
   addEventListener("pagehide", deaf);
   addEventListener("pageshow", function (event) { if (event.persisted) { listen(); refresh(); } });
   listen();
+  if (body.hasAttribute("data-behind")) { setTimeout(refresh, 2500); }
   setInterval(function () { if (!events || events.readyState !== 1 || Date.now() - last > 60000) { refresh(); } }, 15000);
 
   /* --- the age of the telemetry goes on between two turns --- */

@@ -1,0 +1,94 @@
+"""How the application is served, and the gate on the wire: what was answered in this second already is written at once.
+
+
+uvicorn makes a task, an event and two messages of every request, which takes longer than the answer. Its protocol is
+asked first here whether the gate has the answer at hand. All else goes the usual way.
+"""
+
+from __future__ import annotations
+
+from socket import socket
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tightrope.api.application import Api
+from tightrope.api.gate import PREFIX, Gate
+
+GRACE_S = 5
+"""How long requests that are under way may go on once the server is to end."""
+
+_GATE = PREFIX.encode()
+_DONE: Any = SimpleNamespace(response_complete=True, message_event=SimpleNamespace(set=lambda: None))
+"""Stands for an exchange that is over, for uvicorn to see."""
+
+
+def quick(gate: Gate) -> type[HttpToolsProtocol]:
+    """Make the protocol for a server, to be given to uvicorn as ``http``.
+
+    Args:
+        gate: Of the application that the server runs.
+    """
+
+    class Quick(HttpToolsProtocol):
+        """HTTP/1.1, with the gate asked first."""
+
+        def on_headers_complete(self) -> None:
+            if not (self.url.startswith(_GATE) and self._answered()):
+                super().on_headers_complete()
+
+        def _answered(self) -> bool:
+            """Write an answer that is at hand; whether there was one."""
+            parser, flow = self.parser, self.flow
+            cycle: Any = self.cycle
+            idle = (cycle is None or cycle.response_complete) and not self.pipeline
+            if not (
+                idle
+                and self.client is not None
+                and not flow.write_paused
+                and parser.get_method() == b"GET"
+                and parser.get_http_version() == "1.1"
+                and parser.should_keep_alive()
+                and not parser.should_upgrade()
+            ):
+                return False
+            found = gate.at_hand(self.url, self.headers, self.client[0])
+            if found is None:
+                return False
+            parts = [found.head]
+            for name, value in self.server_state.default_headers:
+                parts += (name, b": ", value, b"\r\n")
+            parts += (b"x-request-id: ", gate.next_name(), b"\r\n\r\n", found.body)
+            self.cycle = _DONE
+            self.transport.write(b"".join(parts))
+            self.on_response_complete()
+            return True
+
+    return Quick
+
+
+def serve(app: Api, listener: socket) -> None:
+    """Answer requests until SIGINT or SIGTERM, then let those under way end."""
+    config = uvicorn.Config(
+        app,
+        http=quick(app.state.gate),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    _Uvicorn(config, app).run(sockets=[listener])
+
+
+class _Uvicorn(uvicorn.Server):
+    """Lets go of who listens to live changes as soon as it is to end: they would go on for ever."""
+
+    def __init__(self, config: uvicorn.Config, app: Api) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._app.state.hub.close()
+        super().handle_exit(sig, frame)
