@@ -40,7 +40,7 @@ fast: $(STAMP) ## the tests that need nothing but this machine (pytest options i
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" $(ARGS)
 
 live: $(STAMP) servers ## the tests against a real Prometheus and a real PostgreSQL
-	@$(SERVERS) $(BIN)/pytest -m live tests/live tests/state $(ARGS)
+	@$(SERVERS) $(BIN)/pytest -m live tests $(ARGS)
 
 servers:
 	@tools/servers.sh prometheus postgresql

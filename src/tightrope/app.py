@@ -272,7 +272,7 @@ def serving(
         access = Access(database, required=settings.auth_required, owned=owned, oidc=oidc_settings(environment))
         notifications = Notifications(database, channels, base_url=settings.base_url, changed=teller.nudge)
         server = Server(settings, live, access, notifications, shelf, decisions, journal, where, clock_now)
-        postman = Postman(Notifier(database, channels, clock=clock_now), clock_now)
+        postman = Postman(Notifier(database, channels, clock=clock_now), clock_now, notifications.prune)
         live.start()
         postman.start(server.listen)
         try:

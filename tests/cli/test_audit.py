@@ -131,6 +131,16 @@ def test_a_gate_that_cannot_record_does_not_answer(tmp_path: Path) -> None:
     assert "going on, as --on-unavailable allow says" in allowed.stderr
 
 
+@pytest.mark.parametrize("kind", ["rollback", "security"])
+def test_what_is_not_gated_goes_on_where_it_cannot_be_recorded(tmp_path: Path, kind: str) -> None:
+    specs = write_world(tmp_path, OVERSPENT)
+    told = run("gate", "checkout", "-f", specs, "--at", END, "--kind", kind, "--data", specs)
+    assert told.exit_code == 0
+    assert told.stdout.startswith("GO")
+    assert "could not be recorded: " in told.stderr
+    assert ("never gated" in told.stderr) is (kind == "rollback")
+
+
 def test_the_store_may_be_named_by_the_environment(kept: tuple[Path, str], tmp_path: Path) -> None:
     surroundings = {"TIGHTROPE_DATA": kept[1]}
     listed = CliRunner().invoke(cli, ["audit", "list", "-o", "json"], env=surroundings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -109,6 +110,17 @@ def test_explain_says_why_and_what_would_change_it(tmp_path: Path) -> None:
     document = answer("explain", "checkout-availability", "-f", specs, "--at", at)
     assert document["objectives"][0]["transitions"][-1]["to"] == "stability"
     assert document["decision"]["forecast"] is not None
+
+
+def test_explain_and_the_gate_speak_of_the_same_instant_and_agree(tmp_path: Path) -> None:
+    specs = write_world(tmp_path, {20_000: (60, 100)})
+    asked, explained = answer("gate", "checkout", "-f", specs), answer("explain", "checkout", "-f", specs)["decision"]
+    for key in ("verdict", "state", "flow", "allows"):
+        assert explained[key] == asked[key]
+    told = run("explain", "checkout", "-f", specs)
+    for line in (told.stdout, run("gate", "checkout", "-f", specs).stdout):
+        assert re.search(r"^  as of +20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$", line, re.MULTILINE)
+    assert f"--at {time_text(END)} tells how it stood then" in told.stderr
 
 
 def test_explain_tells_what_a_finding_means() -> None:

@@ -33,6 +33,7 @@ def test_a_stop_tells_why_since_until_what_may_ship_and_whom_to_ask() -> None:
         "  now ok   reliability, security, emergency and rollback",
         "  or ask   payments lead, SRE lead · 2 of 2 exceptions left this quarter",
         "           a SilverBullet document grants one",
+        "  as of    2026-03-12T14:12:00Z",
         "  more     tightrope explain checkout",
     ]
 
@@ -55,6 +56,7 @@ def test_a_guarded_go_says_how_to_ship() -> None:
     assert lines == [
         'GO      checkout · abc123 "Express wallet button" · feature · staging · guarded: smaller steps, longer bake',
         "  why      checkout has 18.2 % of its budget left (7.3 min) and is in caution",
+        "  as of    2026-03-12T14:12:00Z",
     ]
 
 

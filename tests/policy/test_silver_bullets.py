@@ -73,6 +73,14 @@ def test_an_exception_counts_only_if_everything_about_it_is_right(others: dict[s
     assert bool(found) is bool(why)
 
 
+def test_who_approved_an_exception_may_not_use_it() -> None:
+    one = bullet()
+    assert refusal(one, replace(asking(), asked_by="dev"), QUOTA, (one,), ()) == ""
+    for asker in (one.approved_by, f" {one.approved_by.upper()}"):
+        found = refusal(one, replace(asking(), asked_by=asker), QUOTA, (one,), ())
+        assert found == f"{one.approved_by} approved it; somebody else must use it"
+
+
 def test_anybody_but_who_asks_may_approve_where_nobody_is_listed() -> None:
     anybody = replace(QUOTA, approvers=())
     assert flaw(bullet(approved_by="intern"), anybody) == ""

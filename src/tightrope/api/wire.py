@@ -1,5 +1,4 @@
-"""How the application is served, and the gate on the wire: what was answered in this second already is written at once.
-
+"""How the application is served; and the gate on the wire, where an answer that is at hand is written at once.
 
 uvicorn makes a task, an event and two messages of every request, which takes longer than the answer. Its protocol is
 asked first here whether the gate has the answer at hand. All else goes the usual way.
@@ -69,26 +68,32 @@ def quick(gate: Gate) -> type[HttpToolsProtocol]:
     return Quick
 
 
-def serve(app: Api, listener: socket) -> None:
-    """Answer requests until SIGINT or SIGTERM, then let those under way end."""
-    config = uvicorn.Config(
-        app,
-        http=quick(app.state.gate),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    _Uvicorn(config, app).run(sockets=[listener])
+class Serving(uvicorn.Server):
+    """Runs the application until SIGINT or SIGTERM, and lets requests that are under way end.
 
+    Args:
+        app: What answers.
+    """
 
-class _Uvicorn(uvicorn.Server):
-    """Lets go of who listens to live changes as soon as it is to end: they would go on for ever."""
-
-    def __init__(self, config: uvicorn.Config, app: Api) -> None:
-        super().__init__(config)
+    def __init__(self, app: Api) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=quick(app.state.gate),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
         self._app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; who listens to live changes is let go of at once, and would go on for ever."""
         self._app.state.hub.close()
         super().handle_exit(sig, frame)
+
+
+def serve(app: Api, listener: socket) -> None:
+    """Answer requests until SIGINT or SIGTERM."""
+    Serving(app).run(sockets=[listener])

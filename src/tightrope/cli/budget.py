@@ -179,14 +179,15 @@ def _outlook(one: Assessment, standing: Standing) -> str:
 def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incidents: str | None, strict: bool) -> None:
     """Say why SERVICE (or SLO) is in its state: since when, what would change it, and when.
 
-    With a code such as TR012, explain that finding of `tightrope validate`.
+    It speaks of the same instant as the gate, and agrees with it: now, or --at. With a code such as TR012, explain that
+    finding of `tightrope validate`.
     """
     if name[:2].upper() == "TR" and name[2:].isdigit():
         from tightrope.app import explain_finding
 
         say(explain_finding(name.upper()))
         return
-    from tightrope.app import assess_specs, choose, decide_on, load_specs
+    from tightrope.app import assess_specs, choose, decide_on, load_specs, now
     from tightrope.backtest.labels import read_incidents
     from tightrope.loop.documents import explain_document
     from tightrope.policy.decision import GateRequest
@@ -197,10 +198,10 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
     chosen = choose(specs, (name,))
     service = chosen[0].service
     shown = {slo.name for slo in chosen if slo.service == service}
+    when = now() if at is None else at
     with progress() as tell:
-        of_service = assess_specs(specs, specs.of_service(service), at=at, incidents=known, strict=strict, tell=tell)
+        of_service = assess_specs(specs, specs.of_service(service), at=when, incidents=known, strict=strict, tell=tell)
     found = [one for one in of_service if one.slo.name in shown]
-    when = max(one.statement.at for one in of_service)
     decision = decide_on(specs, GateRequest(service, when), of_service, incidents=known, strict=strict)
     if form != "table":
         structured(explain_document(decision_document(decision), found), form)
@@ -221,6 +222,10 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
     for one in found:
         _explain_objective(one)
     tell_quality(found)
+    ends = [one.statement.last_known for one in found if one.stale and one.statement.last_known is not None]
+    if ends and at is None:
+        end = time_text(max(ends))
+        warn(f"note: the data of {service} ends at {end}; --at {end} tells how it stood then")
 
 
 def _explain_objective(one: Assessment) -> None:

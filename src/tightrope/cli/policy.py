@@ -46,7 +46,7 @@ from tightrope.specs.model import ChangeKind
     default="block",
     show_default=True,
     help="When telemetry cannot be reached: block exits 5, allow exits 0 with a warning. When the decision cannot be "
-    "recorded in --data: block exits 5, allow answers all the same, with a warning.",
+    "recorded in --data: block exits 5 for what is gated without data, allow answers all the same, with a warning.",
 )
 @data_option(required=False)
 @click.pass_context
@@ -72,7 +72,8 @@ def gate(
 ) -> None:
     """Ask whether a change to SERVICE may go out: exit 0 go, 3 stop, 4 wait, 5 telemetry or record out of reach.
 
-    With --data the decision is recorded with all its inputs; `tightrope audit` shows and verifies what was.
+    Without --at it speaks of now. With --data the decision is recorded with all its inputs; `tightrope audit` shows and
+    verifies what was. Rollbacks, and kinds that the policy lets pass without data, go on where that cannot be done.
     """
     _refuse_what_is_no_text(
         {"SERVICE": service, "--change": change, "--title": title, "--env": environment, "--as": asked_by}
@@ -83,6 +84,7 @@ def gate(
     from tightrope.policy.change_kinds import kind_of_release
     from tightrope.policy.decision import GateRequest, Verdict
     from tightrope.policy.rendering import decision_document, decision_lines, exit_code
+    from tightrope.policy.wording import plural
 
     specs = load_specs(spec_paths(files))
     known = read_incidents(incidents) if incidents else ()
@@ -120,9 +122,14 @@ def gate(
             keep_decision(data, decision, facts)
         except (StoreError, DataError) as error:
             unkept = f"the decision {decision.id} could not be recorded: {error.message}"
-            if on_unavailable == "block":
+            if what is ChangeKind.ROLLBACK:
+                warn(f"warning: {unkept}; going on, since rollbacks are never gated")
+            elif what in facts.policy.unknown.passes:
+                warn(f"warning: {unkept}; going on, since {facts.policy.name} lets {plural(what)} pass")
+            elif on_unavailable == "allow":
+                warn(f"warning: {unkept}; going on, as --on-unavailable allow says")
+            else:
                 _unavailable(unkept, error)
-            warn(f"warning: {unkept}; going on, as --on-unavailable allow says")
     if form == "table":
         where = " ".join(f"-f {shlex.quote(path)}" for path in files)
         more = f"tightrope explain {service} {where} --at {time_text(request.asked_at)}"

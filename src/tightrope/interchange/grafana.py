@@ -44,6 +44,7 @@ def fleet(server: str = "") -> dict[str, Any]:
     left = f"min by (service) (tightrope_budget_remaining_ratio{{{_OF_SERVICE}}})"
     burn = f'max by (service) (tightrope_burn_rate{{{_OF_SERVICE}, lookback="1h"}})'
     firing = f'max by (service) (tightrope_alert_firing{{{_OF_SERVICE}, severity="%s"}})'
+    features = f'{_OF_SERVICE}, kind="feature"'
     stability = f'tightrope_flow{{{_OF_SERVICE}, flow="stability"}} == 1'
     panels = _placed(
         [
@@ -109,9 +110,7 @@ def fleet(server: str = "") -> dict[str, Any]:
                         ("Ticket", _Ask(firing % "ticket"), "bool_yes_no", [(None, _GREEN), (1, _ORANGE)]),
                         (
                             "Features go",
-                            _Ask(
-                                f'max by (service) (tightrope_gate_decision{{{_OF_SERVICE}, kind="feature", verdict="go"}})'
-                            ),
+                            _Ask(f'max by (service) (tightrope_gate_decision{{{features}, verdict="go"}})'),
                             "bool_yes_no",
                             [(None, _RED), (1, _GREEN)],
                         ),

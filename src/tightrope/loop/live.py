@@ -50,7 +50,7 @@ from tightrope.policy.states import named, strictest
 from tightrope.sli.coverage import Stretch, fill_gaps
 from tightrope.sli.methods import combine
 from tightrope.sli.slices import MILLIONTH, Slices
-from tightrope.specs.model import Gaps, Objective, RatioMetric, Slo, Specs
+from tightrope.specs.model import BudgetingMethod, Gaps, Objective, RatioMetric, Slo, Specs
 from tightrope.state.database import Database
 from tightrope.state.journal import Event as Happening
 from tightrope.state.journal import Journal
@@ -63,6 +63,9 @@ from tightrope.telemetry.samples import Delivery
 from tightrope.telemetry.store import SeriesKey, SliceStore
 
 SOURCE = "/tightrope/loop"
+ADMITTED_AT_ONCE = 200
+"""Tracks whose records are held at once while they are replayed."""
+
 GRACE_SLICES = 2
 GRACE_S = 60
 """How long a slice is waited for after its end, in slices and seconds, before it counts as a gap."""
@@ -483,7 +486,8 @@ class Live:
                         feeds.append(Asked(track.series, track.asked_from, track.asked_to))
         self._take_received(news)
         batch = news.batch()
-        covered = self._counting and now - self._covered_at >= COVERED_EVERY_S
+        waited = now - self._covered_at  # rather in a turn that has nothing else to do
+        covered = bool(self._counting) and waited >= (COVERED_EVERY_S if batch is None else 5 * COVERED_EVERY_S)
         if batch is None and not feeds and not covered:
             return
         try:
@@ -733,39 +737,73 @@ class Live:
 
     def _admit_late(self, turn: _Turn) -> None:
         """Replay the history of tracks that are new to this process, and of those whose past has changed."""
+        ready: list[tuple[Track, int]] = []
         for key in [*self._unready, *self._late]:
             track = self._tracks.get(key)
             mark = None if track is None else self._watermark(track, turn.at)
-            if track is None or mark is None:
-                continue
-            again = track.evaluated_to is not None
-            if again:
-                self._evaluator.dismiss([key])
-                mark = max(mark, track.evaluated_to or 0)
-            self._admit(track, mark, turn, again=again)
-            self._unready.discard(key)
+            if track is not None and mark is not None:
+                ready.append((track, max(mark, track.evaluated_to or 0)))
         if self._late:
-            for track in self._tracks.values():
-                if track.evaluated_to is not None and any(one.key in self._late for one in track.members):
-                    self._evaluator.dismiss([track.key])
-                    self._admit(track, track.evaluated_to, turn, again=True)
+            ready += [
+                (track, track.evaluated_to)
+                for track in self._tracks.values()
+                if track.evaluated_to is not None and any(one.key in self._late for one in track.members)
+            ]
+        if not ready:
+            return
+        self._know_outside(turn.at)
+        for at in range(0, len(ready), ADMITTED_AT_ONCE):
+            self._admit(ready[at : at + ADMITTED_AT_ONCE], turn)
         for key in self._late:
             if key in self._tracks:
                 self._tracks[key].late = False
         self._late.clear()
+        self._forget_places()
 
-    def _admit(self, track: Track, mark: int, turn: _Turn, *, again: bool) -> None:
-        """Bring a track to *mark* by replay: from its memory if that still holds, else from the first slice."""
+    def _admit(self, ready: Sequence[tuple[Track, int]], turn: _Turn) -> None:
+        """Bring tracks to their marks by replay, and hand them to the evaluator together."""
+        wanted: dict[tuple[int, int], list[Track]] = {}
+        starts: dict[str, int | None] = {}
+        marks: dict[str, int] = {}
         if self._specs is None:
             raise AssertionError("specs are followed before anything is evaluated")
-        if track.whole:
-            track.step_s = track.members[0].step_s
-        plan = track.compile(self._specs)
-        mark = mark // plan.step_s * plan.step_s
+        for track, mark in ready:
+            if track.evaluated_to is not None:
+                self._evaluator.dismiss([track.key])
+            if track.whole:
+                track.step_s = track.members[0].step_s
+            plan = track.compile(self._specs)
+            marks[track.key] = mark // plan.step_s * plan.step_s
+            resumed = track.evaluated_to is None and track.saved_to and track.slo.gaps is Gaps.IGNORE
+            start = track.saved_to - plan.longest_s - plan.step_s if resumed else None
+            starts[track.key] = start
+            if start is not None and track.plain and track.series is not None:
+                wanted.setdefault((start, marks[track.key]), []).append(track)
+        at_hand = {
+            one.key: units_of(self._specs, one.slo, one.objective, padded(raw, end))
+            for (start, end), group in wanted.items()
+            for one, raw in zip(group, self._slices.read([one.series or 0 for one in group], start, end), strict=True)
+            if len(raw)
+        }
+        members = []
+        for track, _ in ready:
+            start = starts[track.key]
+            units = at_hand.get(track.key)
+            if units is None:
+                units = self._units(track, start, marks[track.key])
+            members.append(self._replayed(track, units, marks[track.key], turn, resumed=start is not None))
+            self._unready.discard(track.key)
+        self._evaluator.admit(members)
+
+    def _replayed(self, track: Track, units: Slices, mark: int, turn: _Turn, *, resumed: bool) -> Member:
+        """Bring a track to *mark*: from its memory if that still holds, else from the first slice."""
+        plan = track.plan
+        if plan is None:
+            raise AssertionError("a track has a plan before it is evaluated")
+        again = track.evaluated_to is not None
         before, known_to = track.memory, track.evaluated_to if again else (track.saved_to or None)
         asker = Asker() if asks(track.policy) else None
         scope = tuple(out_of_scope_of(track.policy, track.incidents))
-        resumed = not again and track.saved_to and track.slo.gaps is Gaps.IGNORE
         base = self._bases.get(track.key)
         if resumed:
             since, from_then = track.saved_to, track.memory
@@ -773,16 +811,18 @@ class Live:
             since, from_then = base.evaluated_to, base.memory
         else:
             since, from_then = None, Memory()
-        units = self._units(track, track.saved_to - plan.longest_s - plan.step_s if resumed else None, mark)
-        memory, outcome = advance(
-            plan,
-            from_then,
-            units,
-            since=since,
-            incidents=track.incidents,
-            out_of_scope=scope,
-            ask=asker,
-        )
+        if resumed and mark == track.saved_to:  # nothing new: what is remembered is as of then
+            memory, outcome = track.memory, Outcome((), (), (), Peak(), None, 0)
+        else:
+            memory, outcome = advance(
+                plan,
+                from_then,
+                units,
+                since=since,
+                incidents=track.incidents,
+                out_of_scope=scope,
+                ask=asker,
+            )
         if known_to is not None and not resumed:  # what happened before was told before
             outcome = replace(
                 outcome,
@@ -795,27 +835,21 @@ class Live:
             track.reason = outcome.transitions[-1].reason
         track.memory, track.evaluated_to = memory, mark
         track.carry = _carry(units)
-        unit_s = 0 if track.plain or track.slo.method.value == "Occurrences" else plan.step_s
-        self._evaluator.admit(
-            [
-                Member(
-                    track.key,
-                    plan,
-                    mark,
-                    memory,
-                    track.incidents,
-                    scope,
-                    asker,
-                    unit_s,
-                    record=units.between(mark - plan.longest_s - 2 * plan.step_s, mark),
-                )
-            ]
-        )
-        self._forget_places()
         if track.watched and (again or known_to is not None or memory != before):
             turn.outcomes.append((track, before if known_to is not None else Memory(), outcome))
         turn.changed[track.key] = track
         turn.services.add(track.slo.service)
+        return Member(
+            track.key,
+            plan,
+            mark,
+            memory,
+            track.incidents,
+            scope,
+            asker,
+            0 if track.slo.method is BudgetingMethod.OCCURRENCES else plan.step_s,
+            record=units.between(mark - plan.longest_s - 2 * plan.step_s, mark),
+        )
 
     def _evaluate(self, turn: _Turn) -> None:
         """Tick every objective up to its watermark, slice by slice, all that end at one instant together."""

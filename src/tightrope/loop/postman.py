@@ -8,6 +8,7 @@ from queue import Empty, Queue
 from threading import Event, Thread
 
 from tightrope.base.errors import TightropeError
+from tightrope.base.units import DAY_S
 from tightrope.loop.snapshot import Turned
 from tightrope.notify.usecases import Notifier
 
@@ -21,10 +22,15 @@ class Postman:
     Args:
         notifier: Sends what is due.
         now: Tells the time, UTC epoch seconds.
+        tidy: Lets go of what is long told; called once a day with the present instant.
     """
 
-    def __init__(self, notifier: Notifier, now: Callable[[], int]) -> None:
+    def __init__(
+        self, notifier: Notifier, now: Callable[[], int], tidy: Callable[[int], object] = lambda _now: None
+    ) -> None:
         self._notifier = notifier
+        self._tidy = tidy
+        self._tidied_at = 0
         self._now = now
         self._stop = Event()
         self._thread: Thread | None = None
@@ -46,7 +52,11 @@ class Postman:
         with listen() as ear:
             while not self._stop.is_set():
                 try:
-                    self._notifier.run_once(self._now())
+                    now = self._now()
+                    self._notifier.run_once(now)
+                    if now - self._tidied_at >= DAY_S:
+                        self._tidy(now)
+                        self._tidied_at = now
                     self.failure = ""
                 except TightropeError as error:
                     self.failure = error.message

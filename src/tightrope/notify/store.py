@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,8 +81,7 @@ _MOST_NAMES = 500
 def told_in(connection: Connection, alerts: Sequence[str]) -> list[Told]:
     """What was told of some alerts."""
     found: list[Told] = []
-    for first in range(0, len(alerts), _MOST_NAMES):
-        some = alerts[first : first + _MOST_NAMES]
+    for some in _in_parts(alerts):
         found += [Told(*row) for row in connection.execute(select(_TOLD).where(_TOLD.c.alert.in_(some)))]
     return found
 
@@ -100,48 +99,52 @@ def told_by_in(connection: Connection, channel: str, ended_since: int) -> list[T
     return [Told(*row) for row in connection.execute(query.order_by(_TOLD.c.alert))]
 
 
-def tell_in(connection: Connection, told: Iterable[Told]) -> None:
+def tell_in(connection: Connection, told: Sequence[Told]) -> None:
     """Keep what channels are told from now on."""
+    by_channel: dict[str, list[str]] = {}
     for one in told:
-        connection.execute(delete(_TOLD).where(_TOLD.c.alert == one.alert, _TOLD.c.channel == one.channel))
-        connection.execute(
-            _TOLD.insert().values(
-                alert=one.alert,
-                channel=one.channel,
-                firing=one.firing,
-                severity=one.severity,
-                frozen=one.frozen,
-                count=one.count,
-                at=one.at,
-                changed_at=one.changed_at,
-                previous=one.previous,
-            )
-        )
+        by_channel.setdefault(one.channel, []).append(one.alert)
+    for channel, alerts in by_channel.items():
+        for some in _in_parts(alerts):
+            connection.execute(delete(_TOLD).where(_TOLD.c.channel == channel, _TOLD.c.alert.in_(some)))
+    if told:
+        names = [column.name for column in _TOLD.columns]
+        connection.execute(_TOLD.insert(), [{name: getattr(one, name) for name in names} for one in told])
 
 
 # --- the outbox ----------------------------------------------------------------------------------------------------
 
 
-def enqueue_in(connection: Connection, channel: str, key: str, message: Message, now: int, *, id_: str) -> bool:
-    """Put a message into the outbox; one with a key that is there already is the same, and not put twice."""
-    if connection.scalar(select(_OUTBOX.c.id).where(_OUTBOX.c.key == key)) is not None:
-        return False
-    connection.execute(
-        _OUTBOX.insert().values(
-            id=id_,
-            channel=channel,
-            about=message.about,
-            key=key,
-            message=canonical(message.document()),
-            state=State.WAITING.value,
-            created_at=now,
-            due_at=now,
-            leased_until=0,
-            attempts=0,
-            error="",
-        )
-    )
-    return True
+def enqueue_in(connection: Connection, messages: Sequence[tuple[str, str, str, Message]], now: int) -> None:
+    """Put messages into the outbox, each as id, channel, key and content; a key that is there stays as it is."""
+    known: set[str] = set()
+    for keys in _in_parts([key for _, _, key, _ in messages]):
+        known |= set(connection.scalars(select(_OUTBOX.c.key).where(_OUTBOX.c.key.in_(keys))))
+    rows = {
+        key: {
+            "id": name,
+            "channel": channel,
+            "about": message.about,
+            "key": key,
+            "message": canonical(message.document()),
+            "state": State.WAITING.value,
+            "created_at": now,
+            "due_at": now,
+            "leased_until": 0,
+            "attempts": 0,
+            "error": "",
+        }
+        for name, channel, key, message in messages
+        if key not in known
+    }
+    if rows:
+        connection.execute(_OUTBOX.insert(), list(rows.values()))
+
+
+def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Names in parts that a query can take."""
+    for first in range(0, len(names), _MOST_NAMES):
+        yield names[first : first + _MOST_NAMES]
 
 
 def waits_in(connection: Connection, channel: str, about: str) -> bool:

@@ -194,6 +194,8 @@ class Alerting:
             told.setdefault(one.alert, []).append(one)
         silences = alerts_store.silences_in(connection, now=now)
         written: dict[str, list[tuple[str, Message]]] = {}
+        now_told: list[Told] = []
+        why = {step.alert.id: step.why for step in steps if step.why}
         due = [now + LOOKED_AT_EVERY_S] if any(alert.open for alert in alerts.values()) else []
         for alert in alerts.values():
             slo = slos.get(alert.slo)
@@ -201,19 +203,18 @@ class Alerting:
             before = told.get(alert.id, [])
             routes = _with_former(routes_of(slo, specs.channels, alert.service), before, specs.channels)
             made = plan(alert, routes, before, muted=muted, now=now)
-            why = next((step.why for step in reversed(steps) if step.alert.id == alert.id), "")
-            spared = self._write(connection, made.drafts, now, why, written)
-            outbox.tell_in(connection, [one for one in made.told if one.channel not in spared])
+            spared = self._write(connection, made.drafts, now, why.get(alert.id, ""), written)
+            now_told += [one for one in made.told if one.channel not in spared]
             if made.due is not None:
                 due.append(made.due)
+        outbox.tell_in(connection, now_told)
         read_by_people = {one.name for one in specs.channels if one.type in _PEOPLE}
         for channel, messages in written.items():
             if len(messages) > MOST_SINGLY and channel in read_by_people:
                 digest = digest_message([message for _, message in messages], now, base_url=self.base_url)
                 keys = hashlib.sha256("\n".join(key for key, _ in messages).encode()).hexdigest()[:16]
                 messages = [(f"{digest.about}/{channel}/{keys}", digest)]
-            for key, message in messages:
-                _enqueue(connection, channel, key, message, now)
+            _enqueue(connection, channel, messages, now)
         return min(due, default=None)
 
     def _write(
@@ -259,7 +260,7 @@ class Alerting:
         for channel in specs.channels:
             if Topic.FLOW in channel.what and (not channel.services or flow.service in channel.services):
                 key = f"flow/{flow.service}/{flow.at}/{flow.after}/{channel.name}"
-                _enqueue(connection, channel.name, key, message, now)
+                _enqueue(connection, channel.name, [(key, message)], now)
 
 
 def _with_former(
@@ -271,9 +272,13 @@ def _with_former(
     return (*routes, *(Route(one, frozenset()) for one in channels if one.name in former))
 
 
-def _enqueue(connection: Connection, channel: str, key: str, message: Message, now: int) -> bool:
-    name = f"M-{hashlib.sha256(key.encode()).hexdigest()[:15].upper()}"
-    return outbox.enqueue_in(connection, channel, key, message, now, id_=name)
+def _enqueue(connection: Connection, channel: str, messages: Sequence[tuple[str, Message]], now: int) -> None:
+    """Put messages with their keys into the outbox, in this order."""
+    rows = [
+        (f"M-{hashlib.sha256(key.encode()).hexdigest()[:15].upper()}", channel, key, message)
+        for key, message in messages
+    ]
+    outbox.enqueue_in(connection, rows, now)
 
 
 def _event(step: Step) -> Event:
@@ -653,7 +658,7 @@ class Notifications:
         message = replace(message, about=f"test/{name}/{now}")
         key = f"test/{name}/{now}"
         with self._database.writing() as connection:
-            _enqueue(connection, name, key, message, now)
+            _enqueue(connection, name, [(key, message)], now)
             found = outbox.messages_in(connection, about=message.about, limit=1)
         return found[0]
 

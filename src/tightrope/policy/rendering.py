@@ -181,7 +181,7 @@ def _rows(decision: Decision, more: str) -> list[tuple[str, list[str]]]:
             ("now ok", [kinds_text(decision.allows)]),
             ("or ask", _ask(decision) if all(liftable(reason) for reason in blocking) else []),
         ]
-    rows.append(("note", warnings))
+    rows += [("note", warnings), ("as of", [time_text(decision.decided_at)])]
     if decision.verdict is not Verdict.GO or decision.exempt:
         rows.append(("more", [more]))
     spoken = [(label, [text for text in texts if text.strip()]) for label, texts in rows]

@@ -79,6 +79,8 @@ def refusal(
     wrong = flaw(bullet, quota)
     if wrong:
         return wrong
+    if request.asked_by and _name(bullet.approved_by) == _name(request.asked_by):
+        return f"{bullet.approved_by} approved it; somebody else must use it"
     if bullet.granted_at > request.asked_at:
         return f"it is granted from {instant_text(bullet.granted_at, request.asked_at)} on"
     if bullet.expires_at <= request.asked_at:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -143,51 +143,62 @@ class Received:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
-    """Rows of one record from ticks that are not folded, oldest first, with the tick of each."""
+    """Rows of ticks that are not folded, by record, and the rows of a record oldest first; with the tick of each."""
 
+    series: npt.NDArray[np.int32]
     ticks: Counts
     slot: Counts
     bad: Counts
     total: Counts
     covered: Mask
-    first: int
-    last: int
 
     @classmethod
-    def of(cls, ticks: Counts, slot: Counts, bad: Counts, total: Counts, covered: Mask) -> _Run:
-        return cls(ticks, slot, bad, total, covered, int(slot.min()), int(slot.max()) + 1)
+    def of(cls, tick: int, batch: Batch) -> _Run:
+        order = np.argsort(batch.series, kind="stable")
+        columns = (batch.slot[order], batch.bad[order], batch.total[order], batch.covered[order])
+        return cls(batch.series[order], np.full(len(batch), tick, np.int64), *columns)
+
+    def _taken(self, rows: Any) -> _Run:
+        return _Run(
+            self.series[rows], self.ticks[rows], self.slot[rows], self.bad[rows], self.total[rows], self.covered[rows]
+        )
 
     def and_then(self, other: _Run) -> _Run:
-        return _Run(
+        """Both, this one older."""
+        series = np.concatenate([self.series, other.series])
+        both = _Run(
+            series,
             np.concatenate([self.ticks, other.ticks]),
             np.concatenate([self.slot, other.slot]),
             np.concatenate([self.bad, other.bad]),
             np.concatenate([self.total, other.total]),
             np.concatenate([self.covered, other.covered]),
-            min(self.first, other.first),
-            max(self.last, other.last),
         )
+        return both._taken(np.argsort(series, kind="stable"))
 
     def after(self, tick: int) -> _Run | None:
         """The rows of later ticks; None where there are none."""
-        if self.ticks[0] > tick:
-            return self
         keep = self.ticks > tick
-        if not keep.any():
-            return None
-        return _Run.of(self.ticks[keep], self.slot[keep], self.bad[keep], self.total[keep], self.covered[keep])
+        if keep.all():
+            return self
+        return self._taken(keep) if keep.any() else None
+
+    def of_record(self, number: int) -> _Run | None:
+        """The rows of one record; None where there are none."""
+        low, high = np.searchsorted(self.series, (number, number + 1))
+        return self._taken(slice(low, high)) if low < high else None
 
 
-Runs = dict[int, tuple[_Run, ...]]
+Runs = tuple[_Run, ...]
 
 
 @dataclass(slots=True, eq=False)
 class _Fresh:
-    """Ticks that are not folded yet, by record, as far as this process has read them."""
+    """Ticks that are not folded yet, as far as this process has read them."""
 
     read_to: int = 0
     folded_to: int = 0
-    runs: Runs = field(default_factory=dict)
+    runs: Runs = ()
 
 
 class SliceStore:
@@ -279,7 +290,7 @@ class SliceStore:
                 fresh = self._freshened(connection)
                 chunks = self._chunks(connection, some, start, end)
             found += [
-                self._joined(number, chunks.get(number, ()), fresh.get(number, ()), start, end) for number in some
+                self._joined(number, chunks.get(number, ()), _of_record(fresh, number), start, end) for number in some
             ]
         return found
 
@@ -304,7 +315,9 @@ class SliceStore:
                     ).where(_CHUNK.c.series.in_(some))
                 ).all()
             edges: dict[int, list[tuple[int, int]]] = {number: [] for number in some}
-            touched = {number: {slot for one in fresh.get(number, ()) for slot in one.slot.tolist()} for number in some}
+            touched = {
+                number: {slot for one in _of_record(fresh, number) for slot in one.slot.tolist()} for number in some
+            }
             for row in rows:
                 step = self._key(row.series).step_s
                 low, high = row.first * step, (row.first + row.count) * step
@@ -350,7 +363,7 @@ class SliceStore:
             slots = {row[0]: (row[1], row[2]) for row in rows}
             for number in some:
                 ends = [slots[number]] if number in slots else []
-                ends += [(one.first, one.last) for one in fresh.get(number, ())]
+                ends += [(int(one.slot.min()), int(one.slot.max()) + 1) for one in _of_record(fresh, number)]
                 if ends:
                     step = self._key(number).step_s
                     found[number] = min(one[0] for one in ends) * step, max(one[1] for one in ends) * step
@@ -383,7 +396,9 @@ class SliceStore:
         low = None if start is None else -(-start // step)
         high = None if end is None else end // step
         parts = [unpacked(row.first, row.rows) for row in chunks]
-        ends = [(one.first, one.first + len(one)) for one in parts] + [(one.first, one.last) for one in runs]
+        ends = [(one.first, one.first + len(one)) for one in parts] + [
+            (int(one.slot.min()), int(one.slot.max()) + 1) for one in runs
+        ]
         first, last = min((one[0] for one in ends), default=0), max((one[1] for one in ends), default=0)
         first = first if low is None else max(first, low)
         last = last if high is None else min(last, high)
@@ -399,10 +414,9 @@ class SliceStore:
                 into, of = slice(begin - first, stop - first), slice(begin - part.first, stop - part.first)
                 bad[into], total[into], covered[into] = part.bad[of], part.total[of], part.covered[of]
         for one in runs:
-            if one.first < last and one.last > first:
-                inside = (one.slot >= first) & (one.slot < last)
-                at_rows = one.slot[inside] - first
-                bad[at_rows], total[at_rows], covered[at_rows] = one.bad[inside], one.total[inside], one.covered[inside]
+            inside = (one.slot >= first) & (one.slot < last)
+            at_rows = one.slot[inside] - first
+            bad[at_rows], total[at_rows], covered[at_rows] = one.bad[inside], one.total[inside], one.covered[inside]
         return Slices(first * step, step, bad, total, covered, scale=key.scale)
 
     def _freshened(self, connection: Connection) -> Runs:
@@ -411,12 +425,11 @@ class SliceStore:
             folded = connection.execute(select(_FOLDED.c.sequence)).scalar() or 0
             fresh = self._fresh
             if folded < fresh.folded_to:  # an older transaction than one that was read before
-                return _added({}, self._ticks(connection, folded))
+                return _added((), self._ticks(connection, folded))
             if folded > fresh.folded_to:
                 fresh.folded_to, fresh.read_to = folded, max(fresh.read_to, folded)
-                kept = {number: [one.after(folded) for one in runs] for number, runs in fresh.runs.items()}
-                left = {number: tuple(one for one in runs if one is not None) for number, runs in kept.items()}
-                fresh.runs = {number: runs for number, runs in left.items() if runs}
+                kept = [one.after(folded) for one in fresh.runs]
+                fresh.runs = tuple(one for one in kept if one is not None)
             ticks = self._ticks(connection, fresh.read_to)
             if ticks:
                 fresh.runs, fresh.read_to = _added(fresh.runs, ticks), ticks[-1][0]
@@ -605,17 +618,19 @@ def _by_series(batch: Batch) -> Iterator[tuple[int, Batch]]:
 
 
 def _added(runs: Runs, ticks: Sequence[tuple[int, Batch]]) -> Runs:
-    """Runs with the rows of more ticks; runs of a size are joined, so that a record has few of them."""
-    found = dict(runs)
+    """Runs with the rows of more ticks; runs of a size are joined, so that there are few."""
+    found = list(runs)
     for tick, batch in ticks:
-        for number, part in _by_series(batch):
-            mine = list(found.get(number, ()))
-            mine.append(_Run.of(np.full(len(part), tick, np.int64), part.slot, part.bad, part.total, part.covered))
-            while len(mine) > 1 and len(mine[-2].slot) <= 2 * len(mine[-1].slot):
-                last = mine.pop()
-                mine.append(mine.pop().and_then(last))
-            found[number] = tuple(mine)
-    return found
+        found.append(_Run.of(tick, batch))
+        while len(found) > 1 and len(found[-2].slot) <= 2 * len(found[-1].slot):
+            last = found.pop()
+            found.append(found.pop().and_then(last))
+    return tuple(found)
+
+
+def _of_record(runs: Runs, number: int) -> list[_Run]:
+    """The rows of one record, oldest first."""
+    return [one for one in (run.of_record(number) for run in runs) if one is not None]
 
 
 def _pieces(ids: Sequence[int]) -> Iterator[list[int]]:

@@ -360,6 +360,7 @@ def _rendered(template: str, visit: Visit, title: str, current: str, told: Mappi
             may=_may(visit.actor),
             csrf=visit.csrf,
             now=visit.now,
+            behind=visit.behind,
             when=when(visit.now),
             ago=ago(visit.now),
             here=here(request),
