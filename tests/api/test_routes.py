@@ -282,7 +282,7 @@ def test_a_channel_is_tested_and_the_outbox_shows_what_became_of_it(world: World
     assert "127.0.0.1" not in json.dumps(channel["problem"])
     sent = world.post("/api/v1/channels/nowhere/test")
     assert sent.status_code == 202
-    until(lambda: any(one["attempts"] for one in items(world, "/api/v1/messages?channel=nowhere")))
+    until(lambda: any(one["error"] for one in items(world, "/api/v1/messages?channel=nowhere")))
     message = next(one for one in items(world, "/api/v1/messages") if one["id"] == sent.json()["id"])
     assert message["state"] == "waiting"
     assert message["error"]

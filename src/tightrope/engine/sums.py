@@ -199,7 +199,7 @@ class SlidingSums:
         for place, length in self._near:
             sums[:, place] -= self._ring[:, (slot - length) % self._ring_size, columns]
         for block, (place, length) in enumerate(self._far):
-            sums[:, place] -= self._blocks[block, :, (slot - length) % self.block, columns]
+            sums[:, place] -= self._blocks[block][:, (slot - length) % self.block][:, columns]
         self._ring[:, slot % self._ring_size, columns] = values
         if not isinstance(columns, slice):
             self.sums[:, :, columns] = sums

@@ -35,6 +35,7 @@ from tightrope.specs.model import (
 )
 from tightrope.specs.positions import MapNode, Node, clipped, plain_value
 from tightrope.specs.shapes import Table, nearest
+from tightrope.specs.sources import tell_unknown_connection, tell_unknown_metric
 
 _SHORT_PART = 12  # the short lookback is a twelfth of the long one (SRE Workbook ch. 5)
 _CONFIDENCE = Fraction(95, 100)
@@ -50,6 +51,9 @@ class Reader:
 
     def slos(self) -> tuple[Slo, ...]:
         """All SLOs that are good; the references of every other document are looked at as well."""
+        for document in self.library.of_kind("DataSource"):
+            details, path = document.spec.nodes.get("connectionDetails"), document.spec.path("connectionDetails")
+            tell_unknown_connection(document.spec.text("type"), details, path, self.library.report)
         for document in self.library.of_kind("SLI"):
             self._indicator_of(document)
         for document in self.library.of_kind("AlertPolicy", "MultiWindowAlertPolicy"):
@@ -118,6 +122,9 @@ class Reader:
                 f"{indicator}/{kind}", kind, connection if isinstance(connection, dict) else {}, folder, table.place
             )
             self._types[source.place] = table.at("type"), table.path("type")
+            tell_unknown_metric(kind, question, table.path("spec"), self.library.report, inlined=True)
+            details, path = question.get("connectionDetails"), f"{table.path('spec')}.connectionDetails"
+            tell_unknown_connection(kind, details, path, self.library.report)
             return MetricSource(source, spec, table.at("spec"))
         name = table.text("metricSourceRef")
         if not name:
@@ -126,6 +133,8 @@ class Reader:
         if document is None or not document.good:
             return None
         self._types[document.place] = document.spec.at("type"), document.spec.path("type")
+        kind = document.spec.text("type")
+        tell_unknown_metric(kind, question, table.path("spec"), self.library.report, inlined=False)
         return MetricSource(_data_source(document), spec, table.at("spec"))
 
     # --- alerting ------------------------------------------------------------------------------------------------

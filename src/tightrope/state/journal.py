@@ -158,25 +158,38 @@ class Journal:
                 f"the journal in {self._database.where} has lost its head record", remedy="restore it from a backup"
             )
         sequence, previous = head.sequence, head.hash
-        positions = []
+        there = _recorded(connection, events)
+        positions, rows = [], []
         for event, text in zip(events, texts, strict=True):
-            there = _position(connection, event, text)
-            if there is None:
-                sequence, there = sequence + 1, sequence + 1
-                values = {
-                    "sequence": sequence,
-                    "id": event.id,
-                    "source": event.source,
-                    "type": event.type,
-                    "subject": event.subject,
-                    "time": event.time,
-                    "data": text,
-                    "previous": previous,
-                }
-                previous = _digest(event, previous)
-                connection.execute(_JOURNAL.insert().values(**values, hash=previous))
-            positions.append(there)
-        connection.execute(_HEAD.update().values(sequence=sequence, hash=previous))
+            known = there.get((event.source, event.id))
+            if known is None:
+                sequence += 1
+                digest = _digest(event, previous)
+                rows.append(
+                    {
+                        "sequence": sequence,
+                        "id": event.id,
+                        "source": event.source,
+                        "type": event.type,
+                        "subject": event.subject,
+                        "time": event.time,
+                        "data": text,
+                        "previous": previous,
+                        "hash": digest,
+                    }
+                )
+                previous = digest
+                known = there[event.source, event.id] = sequence, event.type, event.subject, text
+            elif known[1:] != (event.type, event.subject, text):
+                raise DataError(
+                    f"the event {event.id} of {event.source} is recorded already, as row {known[0]}, "
+                    "with other content",
+                    remedy="give another event an id of its own",
+                )
+            positions.append(known[0])
+        if rows:
+            connection.execute(_JOURNAL.insert(), rows)
+            connection.execute(_HEAD.update().values(sequence=sequence, hash=previous))
         return tuple(positions)
 
     def read(
@@ -328,20 +341,20 @@ def _refuse_floats(value: Any, path: str) -> None:
                 _refuse_floats(part, f"{path}[{number}]")
 
 
-def _position(connection: Connection, event: Event, text: str) -> int | None:
-    """Where the event is recorded already; None if it is not."""
-    columns = (_JOURNAL.c.sequence, _JOURNAL.c.type, _JOURNAL.c.subject, _JOURNAL.c.data)
-    query = select(*columns).where(_JOURNAL.c.source == event.source, _JOURNAL.c.id == event.id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    if (row.type, row.subject, row.data) != (event.type, event.subject, text):
-        raise DataError(
-            f"the event {event.id} of {event.source} is recorded already, as row {row.sequence}, with other content",
-            remedy="give another event an id of its own",
-        )
-    position: int = row.sequence
-    return position
+def _recorded(connection: Connection, events: Sequence[Event]) -> dict[tuple[str, str], tuple[int, str, str, str]]:
+    """Those of the events that are recorded already, by source and id: row, type, subject and data."""
+    found: dict[tuple[str, str], tuple[int, str, str, str]] = {}
+    by_source: dict[str, list[str]] = {}
+    for event in events:
+        by_source.setdefault(event.source, []).append(event.id)
+    columns = (_JOURNAL.c.sequence, _JOURNAL.c.id, _JOURNAL.c.type, _JOURNAL.c.subject, _JOURNAL.c.data)
+    for source, ids in by_source.items():
+        for at in range(0, len(ids), _PAGE):
+            some = ids[at : at + _PAGE]
+            query = select(*columns).where(_JOURNAL.c.source == source, _JOURNAL.c.id.in_(some))
+            for row in connection.execute(query):
+                found[source, row.id] = row.sequence, row.type, row.subject, row.data
+    return found
 
 
 # --- checking ------------------------------------------------------------------------------------------------------
