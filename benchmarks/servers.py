@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,17 @@ class Server:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{self.name} refused {query}: {error.read().decode()}") from error
+
+    def metrics(self) -> dict[str, float]:
+        """What the server tells of itself: sums over all series of each name."""
+        found: dict[str, float] = {}
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as answer:
+            for line in answer.read().decode().splitlines():
+                if not line.startswith("#"):
+                    name, _, value = line.rpartition(" ")
+                    name = name.partition("{")[0]
+                    found[name] = found.get(name, 0.0) + float(value)
+        return found
 
     def columns(self, query: str, start: int, end: int, step_s: int) -> dict[str, np.ndarray]:
         """Ask for a range; values of shape ``((end - start) / step_s + 1,)`` by the label ``slo``, absent ones NaN."""
@@ -118,13 +129,20 @@ def _packaged_version(program: str) -> str:
 @contextmanager
 def prometheus(fleet: Sequence[Slices], folder: Path) -> Iterator[Server]:
     """Start Prometheus with the slices in its blocks, merged as far as they go."""
+    with prometheus_of(_exposition(fleet, 1), folder, "scrape_configs: []\n") as server:
+        yield server
+
+
+@contextmanager
+def prometheus_of(samples: Iterable[str], folder: Path, settings: str) -> Iterator[Server]:
+    """Start Prometheus with samples (lines of OpenMetrics text) in its blocks, and settings of its own."""
     told = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True)
     text = folder / "samples.txt"
     with text.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in _exposition(fleet, 1))
+        file.writelines(f"{line}\n" for line in samples)
     blocks = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=744h", "-q"]
     subprocess.run([*blocks, str(text), str(folder / "data")], check=True, capture_output=True)
-    (folder / "prometheus.yml").write_text("scrape_configs: []\n", encoding="utf-8")
+    (folder / "prometheus.yml").write_text(settings, encoding="utf-8")
     url = f"http://127.0.0.1:{_free_port()}"
     command = [
         "prometheus",

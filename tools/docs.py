@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from tightrope.api.page import api_page
 from tightrope.specs.findings import catalogue_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +28,11 @@ _ENVIRONMENT = (
 
 def pages() -> dict[Path, str]:
     """Every generated page, by its path, as it should be on disk."""
-    return {ROOT / "docs" / "cli.md": cli_page(program()), ROOT / "docs" / "findings.md": catalogue_page()}
+    return {
+        ROOT / "docs" / "api.md": api_page(),
+        ROOT / "docs" / "cli.md": cli_page(program()),
+        ROOT / "docs" / "findings.md": catalogue_page(),
+    }
 
 
 def program() -> click.Group:

@@ -90,8 +90,8 @@ def run_policy_tests(paths: Sequence[str]) -> list[Result]:
     """Run every PolicyTest among *paths* against the policies found there.
 
     Raises:
-        SpecsInvalidError: A spec or a PolicyTest has errors.
-        NotFoundError: There is no PolicyTest, or it names a policy that is not there.
+        SpecsInvalidError: A spec or a PolicyTest has errors, or names a policy or a state that is not there.
+        NotFoundError: There is no PolicyTest.
     """
     from tightrope.backtest.scenario import run
     from tightrope.loop.rehearsal import rehearse
@@ -100,7 +100,7 @@ def run_policy_tests(paths: Sequence[str]) -> list[Result]:
     specs, findings = _judged(survey)
     if specs is None:
         raise SpecsInvalidError(findings)
-    scenarios, wrong = _scenarios(survey)
+    scenarios, wrong = _scenarios(survey, specs)
     if wrong:
         raise SpecsInvalidError(tuple(wrong))
     if not scenarios:
@@ -449,20 +449,21 @@ def _with_more(
 
 def _scenarios(survey: Survey, specs: Specs | None = None) -> tuple[list[Scenario], list[SpecError]]:
     """Read the policy tests, and tell what is wrong with them; with *specs*, also names that their policy lacks."""
-    from tightrope.backtest.scenario import read_scenario
+    from tightrope.backtest.scenario import AbsentError, read_scenario
 
     scenarios, wrong = [], []
-    for place, document in survey.policy_tests:
+    for test in survey.policy_tests:
         try:
-            scenario = read_scenario(document, place)
+            scenario = read_scenario(test.values, test.place)
             if specs is not None:
                 from tightrope.loop.rehearsal import rehearse
 
                 rehearse(specs, scenario)
         except SpecError as error:
-            wrong.append(error)
-        except NotFoundError as error:
-            wrong.append(SpecError("TR090", error.message, place, path="spec", remedy=error.remedy))
+            wrong.append(test.located(error))
+        except AbsentError as error:
+            found = SpecError("TR090", error.message, test.place, path=error.path, remedy=error.remedy)
+            wrong.append(test.located(found))
         else:
             scenarios.append(scenario)
     return scenarios, wrong

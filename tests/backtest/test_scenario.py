@@ -9,7 +9,7 @@ import pytest
 
 from tightrope.app import run_policy_tests
 from tightrope.backtest.scenario import Result, Scenario, read_scenario
-from tightrope.base.errors import NotFoundError, Place, SpecError, SpecsInvalidError
+from tightrope.base.errors import Place, SpecError, SpecsInvalidError
 
 PLACE = Place("outage.yaml", 3, 1)
 
@@ -97,9 +97,12 @@ def test_a_test_that_cannot_be_meant_is_refused(spec: dict[str, Any], says: str)
 
 
 def test_a_state_that_the_policy_does_not_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="'stabilty', which the policy 'default' does not have") as caught:
+    with pytest.raises(SpecsInvalidError) as caught:
         played(tmp_path, TEXT.replace("state: stability", "state: stabilty"))
-    assert caught.value.remedy == "states are feature, caution, stability"
+    (finding,) = caught.value.findings
+    assert "'stabilty', which the policy 'default' does not have" in finding.message
+    assert finding.remedy == "states are feature, caution, stability"
+    assert finding.source_line[finding.place.column - 1 :].startswith("state: stabilty")
 
 
 def test_a_test_that_asks_nothing_is_an_error_of_the_specs(tmp_path: Path) -> None:

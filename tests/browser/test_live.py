@@ -21,7 +21,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from tests.browser.test_report import seen
-from tests.web.standin import World, standin
+from tests.web.standin import World, notified, standin
 from tests.web.worlds import END, INCIDENTS, WICKED, fleet, reading
 from tightrope.policy.decision import GateRequest
 from tightrope.specs.model import Specs
@@ -67,9 +67,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     found = fleet()
     with ExitStack() as stack:
         world = stack.enter_context(
-            standin(folder, found, Specs(slos=tuple(one.slo for one in found)), at=END + 20, paths=[str(specs)])
+            standin(
+                folder,
+                found,
+                Specs(slos=tuple(one.slo for one in found)),
+                at=END + 20,
+                paths=[str(specs)],
+                alerts=notified,
+            )
         )
         world.still.read, world.still.incidents = reading, INCIDENTS
+        world.server.alerts.add_silence(['service="fine"'], ends_at=END + 9_000, who="me", why="a test", now=END + 20)
+        world.server.alerts.deliver(END + 20)
         for number, one in enumerate(found):
             world.server.decide(GateRequest(one.slo.service, world.clock - 600 * number, change=f"4f2a9c{number}"))
         pages = Starlette(routes=[Route("/api/v1/events/stream", _stream(world)), *web_routes(world.server)])
@@ -112,6 +121,7 @@ def paths(site: Site) -> list[str]:
         "/decisions",
         f"/decisions/{stop.record.decision.id}",
         "/alerts",
+        f"/alerts/{site.world.server.alerts.alerts(service='burning')[0].id}",
         "/journal",
         "/specs",
         "/specs/ErrorBudgetPolicy/strict",

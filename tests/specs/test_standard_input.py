@@ -67,22 +67,28 @@ def test_standard_input_that_is_no_spec_is_one_finding(text: bytes, code: str) -
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "says", "path"),
     [
-        ("policy: careful", "policy: carefull", "names the policy 'carefull', which is not there"),
-        ("state: feature", "state: featur", "expects the state 'featur'"),
-        ("total: 100", "totals: 100", "spec.slices[0].totals is not a field"),
+        ("policy: careful", "policy: carefull", "names the policy 'carefull', which is not there", "spec.policy"),
+        ("state: feature", "state: featur", "expects the state 'featur'", "spec.expect[0].state"),
+        ("total: 100", "totals: 100", "spec.slices[0].totals is not a field", "spec.slices[0].totals"),
+        ("total: 100", "total: many", "spec.slices[0].total is 'many', not a whole number", "spec.slices[0].total"),
     ],
 )
-def test_policy_tests_are_read_when_specs_are_validated(tmp_path: Path, old: str, new: str, says: str) -> None:
+def test_policy_tests_are_read_when_specs_are_validated(
+    tmp_path: Path, old: str, new: str, says: str, path: str
+) -> None:
     wrong = swapped(SCENARIO, old, new)
-    path = tmp_path / "all.yaml"
-    path.write_text(f"{POLICY}---\n{wrong}---\n{wrong.replace('quiet', 'other')}", encoding="utf-8")
-    specs, findings = examine_specs([str(path)])
+    file = tmp_path / "all.yaml"
+    file.write_text(f"{POLICY}---\n{wrong}---\n{wrong.replace('quiet', 'other')}", encoding="utf-8")
+    specs, findings = examine_specs([str(file)])
     assert specs is None
     assert [one.code for one in findings if one.severity == "error"] == ["TR090"] * 2
-    assert all(says in one.message and one.place.file == str(path) for one in findings)
-    assert load_specs([str(path)]).policies  # no gate waits for a test to be mended
+    assert all(says in one.message and one.place.file == str(file) and one.path == path for one in findings)
+    for one in findings:
+        start = one.place.column - 1
+        assert one.source_line[start : start + one.place.length] == new
+    assert load_specs([str(file)]).policies  # no gate waits for a test to be mended
 
 
 def test_a_policy_test_is_read_although_something_else_is_wrong(tmp_path: Path) -> None:

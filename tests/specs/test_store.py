@@ -171,9 +171,9 @@ def test_policy_tests_are_handed_over_raw() -> None:
         POLICY, "apiVersion: tightrope.dev/v1\nkind: PolicyTest\nmetadata: {name: t}\nspec: {given: [1, x]}\n"
     )
     found = survey(["-"], stdin=text)
-    ((place, document),) = found.policy_tests
-    assert document["spec"] == {"given": [1, "x"]}
-    assert (place.file, place.line) == ("<stdin>", 26)
+    (test,) = found.policy_tests
+    assert test.values["spec"] == {"given": [1, "x"]}
+    assert (test.place.file, test.place.line) == ("<stdin>", 26)
     assert found.specs is not None
     assert found.specs.policies
     bad = survey(["-"], stdin="apiVersion: tightrope.dev/v1\nkind: PolicyTest\nmetadata: {name: t}\n")

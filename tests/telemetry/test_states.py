@@ -59,6 +59,18 @@ def test_a_later_row_is_not_seen_before_its_time(tmp_path: Path) -> None:
     assert counts(read(_states(source), until=NOON + 600)) == [(1, 1), (1, 1)]
 
 
+def test_a_state_that_no_row_has_is_told_with_those_that_were_seen(tmp_path: Path) -> None:
+    source = csv_source(tmp_path, _log((0, "Up"), (300, "down"), (600, "degraded")))
+    assert [note for note in read(_states(source)).quality.notes if "no row" in note] == [
+        "no row has status 'up', which counts as good: did you mean 'Up'? it has: Up, degraded, down"
+    ]
+    spec = {"state": "status", "every": "5m"}
+    for states, told in ((["Up", "degrded"], 1), (["Up", "maintenance"], 0), (["Up", "degraded"], 0), ([], 0)):
+        notes = read(ratio(source, {**spec, "in": states}, spec)).quality.notes
+        assert len([note for note in notes if "did you mean 'degraded'?" in note]) == told, states
+        assert not told or len([note for note in notes if "no row has" in note]) == 1
+
+
 def test_each_thing_has_its_own_state(tmp_path: Path) -> None:
     text = "time,site,status\n" + "".join(
         f"{NOON + at},{site},{state}\n"

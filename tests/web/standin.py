@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from tightrope.access.oidc import OidcSettings
 from tightrope.access.usecases import Access
+from tightrope.alerting.grouping import Seen, Watched
 from tightrope.app import _judged
 from tightrope.base.errors import NotFoundError
 from tightrope.engine.plan import Incident
@@ -19,8 +20,9 @@ from tightrope.loop.live import Live
 from tightrope.loop.server import Server, ServeSettings
 from tightrope.loop.snapshot import Backfill, Snapshot, Turned
 from tightrope.loop.standing import by_service
+from tightrope.notify.usecases import Alerting, Notifications
 from tightrope.policy.usecases import DecisionBook
-from tightrope.specs.model import Slo, Specs
+from tightrope.specs.model import ChannelType, NotificationChannel, Slo, Specs
 from tightrope.specs.usecases import Shelf
 from tightrope.state.database import opened
 from tightrope.state.journal import Event, Journal
@@ -104,7 +106,7 @@ def standin(
     at: int,
     required: bool = False,
     paths: Sequence[str] = (),
-    alerts: Callable[[Any], Any] | None = None,
+    alerts: Callable[[Any, Sequence[Assessment]], Any] | None = None,
     oidc: OidcSettings | None = None,
 ) -> Iterator[World]:
     """Make a server of these assessments, with its store in *folder*."""
@@ -120,10 +122,36 @@ def standin(
         book = DecisionBook(database, lambda: world.clock)
         access = Access(database, required=required, oidc=oidc)
         shelf = Shelf(database, paths, _judged)
-        told = alerts(database) if alerts is not None else None
+        told = alerts(database, assessments) if alerts is not None else None
         server = Server(settings, cast("Live", still), access, told, shelf, book, journal, where, lambda: world.clock)
         world = World(server, still, journal, folder, at)
         try:
             yield world
         finally:
             book.close()
+
+
+CHANNELS = (
+    NotificationChannel("hook<1>", ChannelType.WEBHOOK, urls=("http://127.0.0.1:1/",), default=True),
+    NotificationChannel("chat", ChannelType.SLACK, url_from="NO_SUCH_VARIABLE"),
+)
+"""One that cannot be reached, and one that cannot be used."""
+
+
+def notified(database: Any, assessments: Sequence[Assessment]) -> Notifications:
+    """Turn where objectives stand into alerts, with messages for `CHANNELS`."""
+    seen = [
+        Seen(
+            Watched(one.title, one.slo.service, one.slo.name, one.plan.conditions, one.plan.step_s),
+            tuple(memory.firing_since for memory in one.history.memory.alerts),
+            one.stale,
+            one.statement.at,
+        )
+        for one in assessments
+    ]
+    specs = Specs(slos=tuple(one.slo for one in assessments), channels=CHANNELS)
+    at = max(one.statement.at for one in assessments) + 20
+    with database.writing() as connection:
+        events = Alerting(base_url="http://127.0.0.1:8080").turn_in(connection, seen, specs, at)
+        Journal(database).append_in(connection, events)
+    return Notifications(database, channels=lambda: CHANNELS)

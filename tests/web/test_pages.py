@@ -15,21 +15,19 @@ from starlette.testclient import TestClient
 
 from tests.access.provider import CLIENT, SECRET, Provider
 from tests.web.conftest import client_of
-from tests.web.standin import World, standin
+from tests.web.standin import CHANNELS, World, notified, standin
 from tests.web.test_report import Page
 from tests.web.worlds import END, START, WICKED, fleet
 from tightrope.access.oidc import OidcSettings, parse_rules
 from tightrope.access.roles import LOCAL, Role
-from tightrope.alerting.grouping import Seen, Watched
-from tightrope.base.errors import Place, SpecError
+from tightrope.base.errors import Place, SpecError, StoreError
 from tightrope.base.units import DAY_S, percent_text, time_text
 from tightrope.budget.words import fleet_sentence, service_sentence
+from tightrope.loop.snapshot import Backfill
 from tightrope.loop.standing import standing_of
-from tightrope.notify.usecases import Alerting, Notifications
 from tightrope.policy.decision import GateRequest
-from tightrope.specs.model import ChangeKind, ChannelType, NotificationChannel, Specs
+from tightrope.specs.model import ChangeKind, Specs
 from tightrope.state.documents import etag_of
-from tightrope.state.journal import Journal
 from tightrope.web.pages import assets
 from tightrope.web.visit import service_path
 
@@ -337,6 +335,33 @@ def test_an_unknown_service_is_told_in_words(client: TestClient) -> None:
     assert client.get("/services/burning?slo=nothing").status_code == 404
 
 
+def test_a_service_that_was_not_measured_yet_is_no_mistake(tmp_path: Path) -> None:
+    found = fleet()
+    specs = Specs(slos=tuple(one.slo for one in found), services={"planned": "Planned"})
+    with standin(tmp_path, found[:1], specs, at=END) as world, client_of(world) as client:
+        assert heading(client, "/services/burning") == "burning has sent no data yet."
+        assert heading(client, "/services/planned") == "Nothing is promised of planned yet: it has no SLO."
+        assert client.get("/services/nobody").status_code == 404
+
+
+def test_a_store_that_fails_is_told_and_breaks_nothing(
+    client: TestClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise StoreError("the store is locked by another process", remedy="end that one, or wait")
+
+    monkeypatch.setattr(world.still, "history", fail)
+    answer = client.get("/services/fine")
+    assert answer.status_code == 503
+    assert "The store is locked by another process." in answer.text
+    assert client.get("/").status_code == 200
+    monkeypatch.setattr(world.server.access, "actor_of", fail)
+    bare = client.get("/")
+    assert bare.status_code == 503
+    assert Page(bare.text).wrong == []
+    assert "Try again" in bare.text
+
+
 # --- decisions ------------------------------------------------------------------------------------------------------
 
 
@@ -601,11 +626,6 @@ def test_sources_are_listed_with_lag_and_coverage_the_worst_first(client: TestCl
 
 # --- alerts ---------------------------------------------------------------------------------------------------------
 
-CHANNELS = (
-    NotificationChannel("hook<1>", ChannelType.WEBHOOK, urls=("http://127.0.0.1:1/",), default=True),
-    NotificationChannel("chat", ChannelType.SLACK, url_from="NO_SUCH_VARIABLE"),
-)
-
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[World]:
@@ -613,23 +633,7 @@ def told(tmp_path: Path) -> Iterator[World]:
     found = fleet()
     specs = Specs(slos=tuple(one.slo for one in found), channels=CHANNELS)
 
-    def notifications(database: Any) -> Notifications:
-        alerting = Alerting(base_url="http://127.0.0.1:8080")
-        seen = [
-            Seen(
-                Watched(one.title, one.slo.service, one.slo.name, one.plan.conditions, one.plan.step_s),
-                tuple(memory.firing_since for memory in one.history.memory.alerts),
-                one.stale,
-                one.statement.at,
-            )
-            for one in found
-        ]
-        with database.writing() as connection:
-            events = alerting.turn_in(connection, seen, specs, END + 20)
-            Journal(database).append_in(connection, events)
-        return Notifications(database, channels=lambda: CHANNELS)
-
-    with standin(tmp_path, found, specs, at=END + 20, alerts=notifications) as made:
+    with standin(tmp_path, found, specs, at=END + 20, alerts=notified) as made:
         yield made
 
 
@@ -815,3 +819,18 @@ def test_an_empty_server_says_what_to_do(tmp_path: Path) -> None:
         begun = shown(client, "/start")
     assert begun.text("h1").startswith("No SLO yet.")
     assert "tightrope init" in begun.text("pre")
+
+
+def test_a_server_that_reads_history_says_how_far_it_is(tmp_path: Path) -> None:
+    specs = Specs(slos=tuple(one.slo for one in fleet()))
+    with standin(tmp_path, [], specs, at=END) as world, client_of(world) as client:
+        world.still.filling += [
+            Backfill("fine-slo", 3 * DAY_S, 4 * DAY_S, None),
+            Backfill("burning-slo", DAY_S, 4 * DAY_S, None, "prometheus <x> refused"),
+        ]
+        page = shown(client, "/")
+        assert page.wrong == []
+        assert page.text("h1") == "The history of 2 SLOs is being read, 50 % of it so far."
+        assert [one["value"] for one in page.of("progress")] == ["0.75", "0.25"]
+        assert "prometheus <x> refused; it is tried again" in page.text("span")
+        assert "prometheus <x> refused" in shown(client, "/settings").text("span")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -67,6 +67,7 @@ _V1_ROUTERS = (
     system.router,
 )
 _OUTER_ROUTERS = (telemetry.otlp_router, system.health_router, metrics.metrics_router)
+_ROUTERS = (*((V1, one) for one in _V1_ROUTERS), *(("", one) for one in _OUTER_ROUTERS))
 _TAGS = (
     ("budget", "Where budgets stand."),
     ("policy", "May a change go out now, and what was decided."),
@@ -87,13 +88,10 @@ class Api(FastAPI):
     def __init__(self, server: Server) -> None:
         super().__init__(
             title="Tightrope",
-            summary="An SLO and error-budget control loop.",
-            description=DESCRIPTION,
             version=server.version,
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
-            openapi_tags=[{"name": name, "description": says} for name, says in _TAGS],
             redirect_slashes=False,
             lifespan=_lifespan,
         )
@@ -114,18 +112,25 @@ class Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document, made once."""
         if not self.openapi_schema:
-            self.openapi_schema = _finished(
-                get_openapi(
-                    title=self.title,
-                    version=self.version,
-                    summary=self.summary,
-                    description=self.description,
-                    routes=self.routes,
-                    tags=self.openapi_tags,
-                    license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-                )
-            )
+            self.openapi_schema = openapi_document(self.version)
         return self.openapi_schema
+
+
+def openapi_document(version: str) -> dict[str, Any]:
+    """Write the OpenAPI document of the API, which no server needs to run for."""
+    app = FastAPI()
+    for prefix, router in _ROUTERS:
+        app.include_router(router, prefix=prefix)
+    document = get_openapi(
+        title="Tightrope",
+        version=version,
+        summary="An SLO and error-budget control loop.",
+        description=DESCRIPTION,
+        routes=app.routes,
+        tags=[{"name": name, "description": says} for name, says in _TAGS],
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    return _finished(document)
 
 
 @asynccontextmanager
@@ -146,7 +151,7 @@ def api_app(server: Server) -> Api:
     """
     app = Api(server)
     there = [(compile_path(f"{V1}/openapi.json")[0], frozenset({"GET"}))]
-    for prefix, router in [(V1, one) for one in _V1_ROUTERS] + [("", one) for one in _OUTER_ROUTERS]:
+    for prefix, router in _ROUTERS:
         app.include_router(router, prefix=prefix)
         there += [
             (compile_path(prefix + route.path)[0], frozenset(route.methods or ()))
@@ -244,7 +249,7 @@ def _sentence(fault: dict[str, Any]) -> str:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     """What Starlette and FastAPI refuse by themselves."""
     assert isinstance(error, StarletteHTTPException)
-    if isinstance(error, HTTPException) and isinstance(error.__cause__, Refusal):
+    if isinstance(error.__cause__, Refusal):
         return told(error.__cause__, **_named(request))
     detail = {
         404: f"there is nothing at {request.url.path[:500]}",

@@ -104,12 +104,13 @@ class Door:
         if scope["method"] == "HEAD" and scope["path"].startswith(("/api/", "/healthz", "/readyz", "/metrics")):
             inner["method"] = "GET"
         carried = self._sender(inner, send, name, headers)
+        body = _Body(receive, headers, scope["path"])
         try:
             self.must_be_ours(headers.get("host", ""))
-            body = _Body(receive, headers, scope["path"])
+            body.take_measure()
             await body.unpack(inner)
         except Refusal as error:
-            await _drain(receive, headers)
+            await body.drain()
             await told(error, request_id=name, base_url=self._server.settings.base_url)(inner, receive, carried)
             return
         await self._app(inner, body.receive, carried)
@@ -148,14 +149,26 @@ class _Body:
         self._receive = receive
         self._limit = next(limit for beginning, limit in LIMITS if path.startswith(beginning) or beginning == "/")
         self._taken = 0
+        self._over = False
         self._whole: bytes | None = None
         declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._limit:
-            raise self._too_large()
+        self._declared = int(declared) if declared.isdecimal() and len(declared) < 18 else 0
         encoding = headers.get("content-encoding", "").strip().lower()
         self._packed = "" if path.startswith(SELF_UNPACKING) or encoding in {"", "identity"} else encoding
+
+    def take_measure(self) -> None:
+        """Refuse a body that says of itself that it is too large, or packed in a way that is not known."""
+        if self._declared > self._limit:
+            raise self._too_large()
         if self._packed and self._packed not in {"gzip", "deflate"}:
             raise Refusal(415, f"the content encoding {self._packed[:50]!r} is not known", remedy="send gzip, or plain")
+
+    async def drain(self) -> None:
+        """Read away what still comes, within bounds: a sender that is still sending does not see an answer."""
+        while not self._over and self._taken < self._declared <= _DRAINED:
+            message = await self._receive()
+            self._taken += len(message.get("body", b""))
+            self._over = message["type"] != "http.request" or not message.get("more_body", False)
 
     async def unpack(self, scope: dict[str, Any]) -> None:
         """Read a packed body as a whole, and put the plain one in its place."""
@@ -194,6 +207,7 @@ class _Body:
     async def _bounded(self) -> Message:
         message = await self._receive()
         self._taken += len(message.get("body", b""))
+        self._over = message["type"] != "http.request" or not message.get("more_body", False)
         if self._taken > self._limit:
             raise self._too_large()
         if message["type"] == "http.disconnect" and self._packed:
@@ -204,19 +218,6 @@ class _Body:
         return Refusal(
             413, f"the body has over {self._limit:,} bytes, which is what is taken here", remedy="send smaller pieces"
         )
-
-
-async def _drain(receive: Receive, headers: dict[str, str]) -> None:
-    """Read away what comes, within bounds: a sender that is still sending does not see an answer."""
-    declared = headers.get("content-length", "")
-    if not declared.isdecimal() or not 0 < int(declared) <= _DRAINED:
-        return
-    left = int(declared)
-    while left > 0:
-        message = await receive()
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
-        left -= len(message.get("body", b""))
 
 
 def _route(scope: Scope) -> str:

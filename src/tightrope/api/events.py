@@ -70,20 +70,22 @@ class Hub:
         self._listeners: set[_Listener] = set()
         self._lock = Lock()
         self._stop: Flag | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begun = asyncio.Event()
         self.dropped = 0
 
-    def join(self) -> _Listener:
-        """Take a client in; to be called in the event loop."""
+    async def join(self) -> _Listener:
+        """Take a client in: all that is recorded from now on is put before it."""
         if len(self._listeners) >= MOST_LISTENERS:
             raise BusyError(f"{MOST_LISTENERS} clients listen already", retry_after_s=30)
         listener = _Listener()
         with self._lock:
             self._listeners.add(listener)
             if self._stop is None:
-                self._stop = Flag()
-                self._loop = asyncio.get_running_loop()
-                Thread(target=self._run, args=(self._stop, self._loop), name="events", daemon=True).start()
+                self._stop, self._begun = Flag(), asyncio.Event()
+                args = (self._stop, self._begun, asyncio.get_running_loop())
+                Thread(target=self._run, args=args, name="events", daemon=True).start()
+            begun = self._begun
+        await begun.wait()
         return listener
 
     def leave(self, listener: _Listener) -> None:
@@ -105,10 +107,13 @@ class Hub:
             listener.behind = True
             listener.awake.set()
 
-    def _run(self, stop: Flag, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, stop: Flag, begun: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
         head: int | None = None
         with self._server.listen() as ear:
             while not stop.is_set():
+                if head is None:
+                    head = self._first_head()
+                    loop.call_soon_threadsafe(begun.set)
                 messages: list[tuple[str, Any]] = []
                 try:
                     turned = ear.get(timeout=_EVERY_S)
@@ -117,7 +122,6 @@ class Hub:
                 except Empty:
                     pass
                 try:
-                    head = self.head() if head is None else head
                     rows = self._server.events(after=head, newest_first=False, limit=_AT_ONCE)
                 except TightropeError:
                     rows = []  # the store is busy or gone for now; what was missed comes with the next look
@@ -129,6 +133,12 @@ class Hub:
                         loop.call_soon_threadsafe(self._tell, messages)
                     except RuntimeError:
                         return  # the event loop is closed: the server has ended
+
+    def _first_head(self) -> int:
+        try:
+            return self.head()
+        except TightropeError:
+            return 0  # it can't be read just now; who listens is told of everything it has not seen
 
     def _tell(self, messages: Sequence[tuple[str, Any]]) -> None:
         for listener in list(self._listeners):
@@ -170,7 +180,7 @@ async def stream(
     if from_row and not (from_row.isascii() and from_row.isdecimal() and len(from_row) < 18):
         raise UsageError(f"{from_row!r} is no row of the journal", remedy="send the `id` of the last event as it was")
     hub: Hub = request.app.state.hub
-    return _Stream(hub, visit, hub.join(), int(from_row) if from_row else None)
+    return _Stream(hub, visit, await hub.join(), int(from_row) if from_row else None)
 
 
 class _Stream(Response):

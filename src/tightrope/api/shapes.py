@@ -86,6 +86,10 @@ class Status(Shape):
     stale: bool
     policy: str
     as_of: str
+    consumed_interval: list[Ratio] | None = Field(None, description="Spent, had the gaps been all good or all bad.")
+    objective_name: str | None = Field(None, description="Where the SLO has several.")
+    composite: Literal["whole", "member"] | None = None
+    weight: Ratio | None = None
     quality: Quality | None = None
 
 
@@ -410,6 +414,42 @@ class Episode(Shape):
     condition: str
 
 
+class ScoreDocument(Shape):
+    """How well the alerts of a severity found the incidents that were known."""
+
+    alerts: int
+    useful: int
+    needless: int
+    incidents: int
+    found: int
+    missed: int
+    precision: float | None
+    recall: float | None
+    time_to_detect: float | None = Field(description="Seconds.")
+    time_to_reset: float | None = Field(description="Seconds.")
+
+
+class Postmortem(Shape):
+    incident: str
+    start: str
+    share: float
+
+
+class RecurringClassDocument(Shape):
+    class_: str = Field(alias="class")
+    quarter_start: str
+    share: float
+    incidents: list[str]
+
+
+class StoppedDeployment(Shape):
+    time: str
+    change: str
+    kind: str
+    environment: str
+    state: str
+
+
 class BacktestDocument(Shape):
     """What a replay of one objective found; the same document as ``tightrope backtest -o json``."""
 
@@ -428,6 +468,15 @@ class BacktestDocument(Shape):
     peak_burn_rates: dict[str, float]
     final_state: str
     quality: Quality | None = None
+    objective_name: str | None = None
+    scores: dict[str, ScoreDocument] | None = Field(None, description="By severity, and over all; with labels.")
+    precision: float | None = None
+    recall: float | None = None
+    time_to_detect: float | None = Field(None, description="Seconds.")
+    time_to_reset: float | None = Field(None, description="Seconds.")
+    postmortems_needed: list[Postmortem] | None = None
+    recurring_classes: list[RecurringClassDocument] | None = None
+    deployments_stopped: list[StoppedDeployment] | None = None
 
 
 class Tally(Shape):

@@ -156,6 +156,7 @@ def put(
     if_none_match: Annotated[str, Header(max_length=2000, description="`*`: only if there is none yet.")] = "",
 ) -> Response:
     """Changing a document takes its `ETag` in `If-Match`, so that nobody overwrites what they have not seen."""
+    _must_apply_something(visit)
     found = next((one for one in visit.server.documents() if (one.kind, one.name) == (kind, name)), None)
     if found is not None and etags(if_none_match) & {"*", found.etag}:
         raise ConflictError(f"there is a {kind} called {name} already", remedy="change that one", precondition=True)
@@ -179,6 +180,7 @@ def put(
 )
 def withdraw(visit: Visit, kind: str, name: str, if_match: IfMatch = "") -> Response:
     """An applied document counts no more; one that stands in a file is removed there."""
+    _must_apply_something(visit)
     found = _there(visit, kind, name)
     _must_apply(visit, [(kind, name)], visit.server.live.snapshot.specs)
     gone = visit.server.withdraw(kind, name, actor=visit.actor.name, if_match=_held(kind, name, found, if_match))
@@ -264,8 +266,7 @@ def _must_apply(visit: Visitor, changed: list[tuple[str, str]], *specs: Specs) -
 
 
 def _applied(visit: Visitor, text: str, held: str | None, *, dry_run: bool = False) -> dict[str, Any]:
-    if not any(grant.allows(Permission.APPLY, service) for grant in visit.actor.grants for service in _any(grant)):
-        visit.must(Permission.APPLY)
+    _must_apply_something(visit)
     server = visit.server
     tried = server.apply(text, actor=visit.actor.name, if_match=held, dry_run=True)
     changed = [(one[0], one[1]) for one in tried.changed if one[2] != "unchanged"]
@@ -274,9 +275,11 @@ def _applied(visit: Visitor, text: str, held: str | None, *, dry_run: bool = Fal
     return _applied_document(done, dry_run=dry_run)
 
 
-def _any(grant: Any) -> list[str]:
-    """A service that a grant is for; enough to tell whether it allows something anywhere."""
-    return [""] if grant.services is None else sorted(grant.services)[:1]
+def _must_apply_something(visit: Visitor) -> None:
+    """Raise `ForbiddenError` for who may change no document at all; which ones, `_must_apply` tells later."""
+    anywhere = ["", *sorted(visit.actor.services or ())]
+    if not any(visit.actor.may(Permission.APPLY, service) for service in anywhere):
+        visit.must(Permission.APPLY)
 
 
 def _applied_document(applied: Applied, *, dry_run: bool) -> dict[str, Any]:

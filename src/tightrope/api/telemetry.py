@@ -134,6 +134,7 @@ for _where, _path in ((router, "/otlp/v1/metrics"), (otlp_router, "/v1/metrics")
                 }
             },
             extra=_OTLP,
+            errs_also_as=(_PROTOBUF,),
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -112,6 +112,7 @@ def needs(
     *,
     also: Mapping[Any, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
+    errs_also_as: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a route says of itself: the permission that it takes, its answers, and how it errs.
 
@@ -119,10 +120,14 @@ def needs(
         permission: None: it may be asked by anybody.
         also: Its answers by status, as FastAPI has them.
         extra: What else its entry in the OpenAPI document has.
+        errs_also_as: Media types of errors besides problems, where a protocol has its own.
     """
     refused = {
         "description": "What went wrong.",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+            **({kind: {"schema": {"type": "string", "format": "binary"}} for kind in errs_also_as}),
+        },
     }
     statuses: list[int] = [400, 422] if permission is None else [400, 401, 403, 422]
     said: dict[str, Any] = {"x-permission": str(permission) if permission is not None else "none"}

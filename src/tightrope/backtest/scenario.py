@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tightrope.base.errors import Place, SpecError, UsageError
+from tightrope.base.errors import NotFoundError, Place, SpecError, UsageError
 from tightrope.base.units import duration_text, parse_duration, parse_fraction, parse_time, time_text
 from tightrope.engine.plan import Incident
 from tightrope.policy.decision import Verdict
@@ -31,6 +31,23 @@ _SEE = "see docs/policy.md, 'Policies have tests'"
 _MOST_UNITS = 10**11  # in one slice, so that the sum over all of them stays exact in 64 bits
 
 Word = TypeVar("Word", bound=StrEnum)
+Value = TypeVar("Value")
+
+
+class AbsentError(NotFoundError):
+    """A test names a policy or a state that is not there; *path* tells where in the document."""
+
+    def __init__(self, message: str, path: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.path = path
+
+
+class _MisreadError(UsageError):
+    """A field of a test that cannot be meant; *path* tells where in the document."""
+
+    def __init__(self, path: str, says: str, *, remedy: str = "") -> None:
+        super().__init__(says, remedy=remedy)
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +108,11 @@ def run(scenario: Scenario, situation: Callable[[Scenario, int, Sequence[ChangeK
 
 
 def read_scenario(document: Mapping[str, Any], place: Place) -> Scenario:
-    """Read a ``PolicyTest`` document; raises `SpecError` that names the field."""
+    """Read a ``PolicyTest`` document; raises `SpecError` at *place* that has the path of the field."""
     try:
         return _scenario(document)
-    except UsageError as error:
-        raise SpecError(_CODE, error.message, place, remedy=error.remedy, path="spec") from None
+    except _MisreadError as error:
+        raise SpecError(_CODE, error.message, place, remedy=error.remedy, path=error.path) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SpecError(
             _CODE,
@@ -112,32 +129,36 @@ def _scenario(document: Mapping[str, Any]) -> Scenario:
     _only(spec, {"policy", "slo", "start", "resolution", "slices", "incidents", "exceptions", "expect"}, "spec")
     slo_spec = _mapping(spec.get("slo", {}), "spec.slo")
     _only(slo_spec, {"objective", "window", "budgetingMethod", "timeSliceTarget", "basis"}, "spec.slo")
-    step = parse_duration(str(spec.get("resolution", "1m"))).seconds
-    start = parse_time(str(_field(spec, "start", "spec")))
+    resolution = _parsed(parse_duration, spec.get("resolution", "1m"), "spec.resolution")
+    step = resolution.seconds
+    start = _parsed(parse_time, _field(spec, "start", "spec"), "spec.start")
     if not step or start % step:
-        raise UsageError(
+        raise _MisreadError(
+            "spec.start",
             f"spec.start {time_text(start)} is no multiple of the resolution of {duration_text(step)}",
             remedy="start at a full minute, hour or day",
         )
-    method = _word(BudgetingMethod, slo_spec.get("budgetingMethod", "Occurrences"), "budgeting method")
+    written = slo_spec.get("budgetingMethod", "Occurrences")
+    method = _word(BudgetingMethod, written, "budgeting method", "spec.slo.budgetingMethod")
     objective = Objective(
-        parse_fraction(str(slo_spec.get("objective", "0.999"))),
-        time_slice_target=parse_fraction(str(slo_spec.get("timeSliceTarget", "1"))),
-        time_slice_window=parse_duration(str(spec.get("resolution", "1m"))),
+        _parsed(parse_fraction, slo_spec.get("objective", "0.999"), "spec.slo.objective"),
+        time_slice_target=_parsed(parse_fraction, slo_spec.get("timeSliceTarget", "1"), "spec.slo.timeSliceTarget"),
+        time_slice_window=resolution,
     )
     slo = Slo(
         name=name,
         service=name,
         method=method,
-        window=RollingWindow(parse_duration(str(slo_spec.get("window", "28d")))),
+        window=RollingWindow(_parsed(parse_duration, slo_spec.get("window", "28d"), "spec.slo.window")),
         objectives=(objective,),
-        basis=_word(Basis, slo_spec.get("basis", "projected"), "basis"),
+        basis=_word(Basis, slo_spec.get("basis", "projected"), "basis", "spec.slo.basis"),
         step_s=step,
     )
     slices = _slices(_items(spec, "slices"), start, step)
     expected = _items(spec, "expect")
     if not expected:
-        raise UsageError(
+        raise _MisreadError(
+            "spec.expect",
             "spec.expect is empty, so the test would hold whatever happens",
             remedy="expect something, such as {at: 28d, state: feature}",
         )
@@ -160,23 +181,30 @@ def _scenario(document: Mapping[str, Any]) -> Scenario:
 
 def _slices(stretches: Sequence[Mapping[str, Any]], start: int, step: int) -> Slices:
     if not stretches:
-        raise UsageError(
-            "spec.slices is empty", remedy="give at least one stretch such as {for: 20d, total: 1000, bad: 0}"
+        raise _MisreadError(
+            "spec.slices",
+            "spec.slices is empty",
+            remedy="give at least one stretch such as {for: 20d, total: 1000, bad: 0}",
         )
     counts: list[int] = []
     units: list[tuple[int, int, bool]] = []
     for number, stretch in enumerate(stretches):
         where = f"spec.slices[{number}]"
         _only(stretch, {"for", "total", "bad", "badRatio", "gap"}, where)
-        length = parse_duration(str(_field(stretch, "for", where))).seconds
+        length = _parsed(parse_duration, _field(stretch, "for", where), f"{where}.for").seconds
         count, rest = divmod(length, step)
         if rest or not count:
             what = "no time at all" if not length else f"no multiple of the resolution of {duration_text(step)}"
-            raise UsageError(f"{where}.for is {duration_text(length)}, {what}", remedy="give whole slices, such as 1d")
+            raise _MisreadError(
+                f"{where}.for",
+                f"{where}.for is {duration_text(length)}, {what}",
+                remedy="give whole slices, such as 1d",
+            )
         counts.append(count)
         units.append(_units(stretch, where))
     if sum(counts) > MOST_SLICES:
-        raise UsageError(
+        raise _MisreadError(
+            "spec.slices",
             f"spec.slices are more than {MOST_SLICES:,} slices of {duration_text(step)}",
             remedy="make them shorter, or the resolution coarser",
         )
@@ -188,23 +216,33 @@ def _units(stretch: Mapping[str, Any], where: str) -> tuple[int, int, bool]:
     """Bad and total of each slice of a stretch, and whether it was measured."""
     gap = stretch.get("gap", False)
     if not isinstance(gap, bool):
-        raise UsageError(f"{where}.gap is {gap!r}, not true or false", remedy="write gap: true, or leave it out")
+        raise _MisreadError(
+            f"{where}.gap", f"{where}.gap is {gap!r}, not true or false", remedy="write gap: true, or leave it out"
+        )
     counted = [name for name in ("total", "bad", "badRatio") if name in stretch]
     if gap and counted:
-        raise UsageError(f"{where} is a gap, and has {counted[0]}", remedy="a gap has no counts: keep one of them")
+        raise _MisreadError(
+            f"{where}.{counted[0]}",
+            f"{where} is a gap, and has {counted[0]}",
+            remedy="a gap has no counts: keep one of them",
+        )
     if gap:
         return 0, 0, False
     if counted[-2:] == ["bad", "badRatio"]:
-        raise UsageError(f"{where} has both bad and badRatio", remedy="keep one of them")
+        raise _MisreadError(f"{where}.badRatio", f"{where} has both bad and badRatio", remedy="keep one of them")
     total = _whole(stretch.get("total", 1000), f"{where}.total")
     if "badRatio" in stretch:
-        ratio = parse_fraction(str(stretch["badRatio"]))
+        ratio = _parsed(parse_fraction, stretch["badRatio"], f"{where}.badRatio")
         if not 0 <= ratio <= 1:
-            raise UsageError(f"{where}.badRatio is {stretch['badRatio']}", remedy="write a share from 0 to 1")
+            raise _MisreadError(
+                f"{where}.badRatio", f"{where}.badRatio is {stretch['badRatio']}", remedy="write a share from 0 to 1"
+            )
         return round(total * ratio), total, True
     bad = _whole(stretch.get("bad", 0), f"{where}.bad")
     if bad > total:
-        raise UsageError(f"{where}.bad is {bad} of a total of {total}", remedy="lower bad, or raise total")
+        raise _MisreadError(
+            f"{where}.bad", f"{where}.bad is {bad} of a total of {total}", remedy="lower bad, or raise total"
+        )
     return bad, total, True
 
 
@@ -230,9 +268,9 @@ def _bullet(one: Mapping[str, Any], service: str, start: int, where: str) -> Sil
 
 
 def _stretch(one: Mapping[str, Any], start: int, where: str) -> tuple[int, int]:
-    begin, end = _instant(_field(one, "from", where), start), _instant(_field(one, "to", where), start)
+    begin, end = (_instant(_field(one, name, where), start, f"{where}.{name}") for name in ("from", "to"))
     if end < begin:
-        raise UsageError(f"{where} ends before it begins", remedy="put `to` after `from`")
+        raise _MisreadError(f"{where}.to", f"{where} ends before it begins", remedy="put `to` after `from`")
     return begin, end
 
 
@@ -241,72 +279,91 @@ def _expectation(one: Mapping[str, Any], start: int, where: str) -> Expectation:
     said = str(_field(one, "at", where))
     gate = _mapping(one.get("gate", {}), f"{where}.gate")
     if one.get("state") is None and one.get("flow") is None and not gate:
-        raise UsageError(
-            f"{where} asks nothing, so it would hold whatever happens", remedy="add state, flow or gate, or drop it"
+        raise _MisreadError(
+            where,
+            f"{where} asks nothing, so it would hold whatever happens",
+            remedy="add state, flow or gate, or drop it",
         )
-    at = _instant(said, start)
+    at = _instant(said, start, f"{where}.at")
     if at < start:
-        raise UsageError(f"{where}.at {said} lies before the start", remedy=f"start is {time_text(start)}")
+        raise _MisreadError(
+            f"{where}.at", f"{where}.at {said} lies before the start", remedy=f"start is {time_text(start)}"
+        )
     return Expectation(
         at,
         said,
         None if one.get("state") is None else str(one["state"]),
-        None if one.get("flow") is None else str(_word(Flow, one["flow"], "flow")),
+        None if one.get("flow") is None else str(_word(Flow, one["flow"], "flow", f"{where}.flow")),
         tuple(
-            (_word(ChangeKind, kind, "kind of change"), str(_word(Verdict, verdict, "verdict")))
+            (
+                _word(ChangeKind, kind, "kind of change", f"{where}.gate.{kind}"),
+                str(_word(Verdict, verdict, "verdict", f"{where}.gate.{kind}")),
+            )
             for kind, verdict in gate.items()
         ),
     )
 
 
-def _word(words: type[Word], value: object, what: str) -> Word:
+def _word(words: type[Word], value: object, what: str, where: str) -> Word:
     try:
         return words(str(value))
     except ValueError:
-        raise UsageError(f"{value!r} is no {what}", remedy=f"it is one of {', '.join(words)}") from None
+        raise _MisreadError(where, f"{value!r} is no {what}", remedy=f"it is one of {', '.join(words)}") from None
+
+
+def _parsed(parse: Callable[[str], Value], value: object, where: str) -> Value:
+    try:
+        return parse(str(value))
+    except UsageError as error:
+        raise _MisreadError(where, error.message, remedy=error.remedy) from None
 
 
 def _whole(value: object, where: str) -> int:
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MOST_UNITS:
-        raise UsageError(
+        raise _MisreadError(
+            where,
             f"{where} is {value!r}, not a whole number from 0 to {_MOST_UNITS:,}",
             remedy="write the count of one slice, such as 1000",
         )
     return number
 
 
-def _instant(value: Any, start: int) -> int:
+def _instant(value: Any, start: int, where: str) -> int:
     """An instant: a time, or durations after the start such as ``20d`` or ``20d 30m``."""
     text = str(value)
     parts = text.split()
     try:
         return start + sum(parse_duration(part).seconds for part in parts) if parts else parse_time(text)
     except UsageError:
-        return parse_time(text)
+        return _parsed(parse_time, text, where)
 
 
 def _field(mapping: Any, name: str, where: str) -> Any:
     found = _mapping(mapping, where)
     if name not in found:
-        raise UsageError(f"{where}.{name} is missing", remedy=f"add `{name}`")
+        raise _MisreadError(f"{where}.{name}", f"{where}.{name} is missing", remedy=f"add `{name}`")
     return found[name]
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a mapping", remedy=_SEE)
+        raise _MisreadError(where, f"{where} must be a mapping", remedy=_SEE)
     return value
 
 
 def _items(spec: Mapping[str, Any], name: str, *, optional: bool = False) -> Sequence[Mapping[str, Any]]:
     items = spec.get(name, [] if optional else None)
     if not isinstance(items, list) or not all(isinstance(one, Mapping) for one in items):
-        raise UsageError(f"spec.{name} must be a list of mappings", remedy=_SEE)
+        raise _MisreadError(f"spec.{name}", f"spec.{name} must be a list of mappings", remedy=_SEE)
     return items
 
 
 def _only(mapping: Mapping[str, Any], known: set[str], where: str) -> None:
     unknown = [name for name in mapping if name not in known]
     if unknown:
-        raise UsageError(f"{where}.{unknown[0]} is not a field", remedy=f"fields are {', '.join(sorted(known))}")
+        raise _MisreadError(
+            f"{where}.{unknown[0]}",
+            f"{where}.{unknown[0]} is not a field",
+            remedy=f"fields are {', '.join(sorted(known))}",
+        )

@@ -63,7 +63,9 @@ class LiveFleet:
         self._block, self._unwritten = block, unwritten
         self._groups: list[_Group] = []
         self._group_of: dict[tuple[Shape, bool], int] = {}
+        # the kinds of plans, and of the very objects that came with members: to tell these apart costs nothing
         self._kinds: dict[tuple[Plan, bool], Kind] = {}
+        self._seen: dict[tuple[int, bool], tuple[Plan, Kind]] = {}
         self._seat_of: dict[str, int] = {}
         self._free: list[int] = []
         # by seat: in which group, and in which column there
@@ -73,6 +75,11 @@ class LiveFleet:
 
     def __len__(self) -> int:
         return len(self._seat_of)
+
+    @property
+    def shapes(self) -> int:
+        """How many groups of members are computed as one: what a tick costs at least grows with them."""
+        return len(self._groups)
 
     @staticmethod
     def takes(plan: Plan) -> bool:
@@ -98,10 +105,8 @@ class LiveFleet:
                 if member.plan.step_s != self.step_s or member.evaluated_to % self.step_s:
                     raise AssertionError(f"{member.key} does not go by steps of {self.step_s} s")
                 kind = self._kind(member.plan, scoped=bool(member.out_of_scope))
-                record = self._record(member, kind)
-                beginning = self._beginning(member, record)
-                wide = bool(len(record)) and int(record.total.max()) >= NARROW
-                group = self._place(kind.shape, wide=wide)
+                beginning = self._beginning(member, self._record(member, kind))
+                group = self._place(kind.shape, wide=beginning.wide)
                 entries[group, member.evaluated_to // self.step_s].append((number, kind, beginning))
             for (group, slot), found in entries.items():
                 columns = self._groups[group].enter(slot, [(some[one], kind, begin) for one, kind, begin in found])
@@ -132,11 +137,16 @@ class LiveFleet:
             raise AssertionError("a seat that was just left is the next to be taken")
 
     def _kind(self, plan: Plan, *, scoped: bool) -> Kind:
+        seen = self._seen.get((id(plan), scoped))
+        if seen is not None:
+            return seen[1]
+        if len(self._seen) > 2 * len(self._seat_of) + 64:
+            self._seen.clear()
+            self._kinds.clear()
         kind = self._kinds.get((plan, scoped))
         if kind is None:
-            if len(self._kinds) > 2 * len(self._seat_of) + 64:
-                self._kinds.clear()
             kind = self._kinds[plan, scoped] = kind_of(plan, scoped=scoped)
+        self._seen[id(plan), scoped] = plan, kind
         return kind
 
     def _record(self, member: Member, kind: Kind) -> Slices:
@@ -164,8 +174,8 @@ class LiveFleet:
             history = -(-begun // step)
         else:
             history = first + int(np.argmax(record.covered)) if record.covered.any() else _FAR_AWAY
-        total = float(record.total.sum(dtype=np.float64))
-        if total >= _MOST_UNITS:
+        most = int(record.total.max()) if len(record) else 0
+        if most * len(record) >= _MOST_UNITS and float(record.total.sum(dtype=np.float64)) >= _MOST_UNITS:
             raise _uncountable(member.key)
         slot = member.evaluated_to // step
         covered_to = _last(record.covered, first)
@@ -179,7 +189,8 @@ class LiveFleet:
             if older.excluded is not None:
                 known_to = max(known_to, _last(older.excluded, older.start // step))
         gap_run = slot - known_to if known_to >= 0 else _FAR_AWAY // 2
-        return _Beginning(part_of(record, history, member.out_of_scope), history, covered_to, gap_run)
+        part = part_of(record, history, member.out_of_scope)
+        return _Beginning(part, history, covered_to, gap_run, wide=most >= NARROW)
 
     def _place(self, shape: Shape, *, wide: bool) -> int:
         number = self._group_of.get((shape, wide))
@@ -336,6 +347,7 @@ class _Beginning:
     history: int
     covered_to: int
     gap_run: int
+    wide: bool
 
 
 def part_of(record: Slices, history: int, out_of_scope: Sequence[Stretch]) -> Part:
@@ -344,15 +356,18 @@ def part_of(record: Slices, history: int, out_of_scope: Sequence[Stretch]) -> Pa
     series = [record.bad, record.total]
     if out_of_scope:
         series.append(forgive(record, out_of_scope).bad)
-    known = record.covered if record.excluded is None else record.covered | record.excluded
-    flags: Flags = ((known | (record.total > 0)).astype(np.uint8) << np.uint8(SEEN)) | (
-        record.covered.astype(np.uint8) << np.uint8(COVERED)
-    )
-    if record.excluded is not None:
-        flags |= record.excluded.astype(np.uint8) << np.uint8(EXCLUDED)
+    if record.excluded is None and record.covered.all():
+        flags: Flags = np.full(len(record), 1 << SEEN | 1 << COVERED, np.uint8)
+    else:
+        known = record.covered if record.excluded is None else record.covered | record.excluded
+        flags = ((known | (record.total > 0)).astype(np.uint8) << np.uint8(SEEN)) | (
+            record.covered.astype(np.uint8) << np.uint8(COVERED)
+        )
+        if record.excluded is not None:
+            flags |= record.excluded.astype(np.uint8) << np.uint8(EXCLUDED)
     if history > first:
         flags[: history - first] &= np.uint8(1 << COVERED)
-    return first, np.stack(series), flags
+    return first, tuple(series), flags
 
 
 def _last(marked: Mask, first: int) -> int:
@@ -460,6 +475,13 @@ class _Group:
             self._unbegun |= beginning.history == _FAR_AWAY
             self._know(column, member.incidents, member.out_of_scope)
         self.sums.enter(columns, slot, [beginning.part for _, _, beginning in entries])
+        # what its memory has seen already need not be looked at again
+        held = self._columns(columns, slot - 1)
+        self._held[:, columns] = held
+        for place, column in enumerate(columns.tolist()):
+            plan, memory = self._kinds[column].plan, self.memories[column]
+            if self._history[column] < slot and _has_seen(plan, memory, held[:, place].tolist()):
+                self._due[column] = _due(plan, memory, slot * self.step_s)
         return columns
 
     def _column(self) -> int:
@@ -484,7 +506,7 @@ class _Group:
             self._units_s.append(unit_s)
         self.keys[column], self.memories[column], self._kinds[column] = key, memory, kind
         self._units_s[column] = unit_s
-        self._due[column] = -_FAR_AWAY  # the first tick looks at it, whatever it says
+        self._due[column] = -_FAR_AWAY
         self._stale_after[column] = kind.plan.stale_after
         self._low[:, column] = [mark.low for mark in kind.marks]
         self._high[:, column] = [mark.high for mark in kind.marks]
@@ -773,7 +795,7 @@ class _Group:
             stretches = self._out_of_scope.get(column, ())
             part = part_of(record.between(start, end), int(self._history[column]), stretches)
             if self.shape.scoped and not stretches:
-                part = part[0], np.concatenate([part[1], part[1][:1]]), part[2]
+                part = part[0], (*part[1], part[1][BAD]), part[2]
             parts.append(part)
         return parts
 
@@ -870,6 +892,23 @@ def _above(mark: Mark, bad: int, total: int) -> bool:
     """Whether a mark holds, in whole numbers."""
     left, right = bad * mark.bound.denominator, total * mark.bound.numerator
     return total > 0 and (left > right if mark.strict else left >= right)
+
+
+def _has_seen(plan: Plan, memory: Memory, held: Sequence[bool]) -> bool:
+    """Whether the last evaluation that went into a memory saw just these columns, as far as that can be told."""
+    if memory.history_start is None or held[-1] or memory.stale or len(memory.alerts) != len(plan.conditions):
+        return False
+    for column, alert in zip(plan.condition_columns, memory.alerts, strict=True):
+        if (alert.held_since is not None) is not held[column] or (alert.firing and not held[column]):
+            return False
+    policy = memory.policy
+    for checks, since in ((plan.enter, policy.enter_since), (plan.exit, policy.exit_since)):
+        if len(since) != len(checks):
+            return False
+        for check, one in zip(checks, since, strict=True):
+            if not isinstance(check, int | None) or (one is not None) is not (check is not None and held[check]):
+                return False
+    return True
 
 
 def _due(plan: Plan, memory: Memory, end: int) -> int:

@@ -43,8 +43,8 @@ _MOST_NARROW = 2**22
 
 _FAR_AWAY = 2**62
 
-Part = tuple[int, Values, Flags]
-"""The number of a slice (its start over the step), and from there on the series, ``(series, n)``, and the flags."""
+Part = tuple[int, tuple[Values, ...], Flags]
+"""The number of a slice (its start over the step), and from there on each of the series, and the flags; ``(n,)``."""
 
 Read = Callable[[npt.NDArray[np.int64], int, int], Sequence[Part]]
 """Reads slices from one number to another (exclusive) of some columns, one part each, cut off at the record's ends."""
@@ -129,26 +129,28 @@ class SlidingSums:
         window_low = self.bounds(slot - 1)[0]
         stops = sorted({*(slot - length for length in self.places), window_low, slot})
         for number, (column, (first, values, marks)) in enumerate(zip(columns.tolist(), parts, strict=True)):
-            self._fill(ring[number], values, first, slot - self._ring_size, slot)
-            total, since = np.zeros(series, np.int64), {}
-            for low, high in zip(reversed(stops[:-1]), reversed(stops[1:]), strict=True):
-                total = total + values[:, max(0, low - first) : max(0, high - first)].sum(axis=1)
-                since[low] = total
-            for length, place in self.places.items():
-                sums[number, :, place] = since[slot - length]
-            sums[number, :, self.window_place] = since[window_low]
+            for one, counts_of in enumerate(values):
+                self._fill(ring[number, one], counts_of, first, slot - self._ring_size, slot)
+                total, since = 0, {}
+                for low, high in zip(reversed(stops[:-1]), reversed(stops[1:]), strict=True):
+                    total += int(counts_of[max(0, low - first) : max(0, high - first)].sum())
+                    since[low] = total
+                for length, place in self.places.items():
+                    sums[number, one, place] = since[slot - length]
+                sums[number, one, self.window_place] = since[window_low]
             inside = marks[max(0, window_low - first) :]
             counts[number] = [int(np.count_nonzero(inside >> bit & 1)) for bit in (SEEN, COVERED, EXCLUDED)]
             for block, (place, length) in enumerate(self._far):
                 # members are filled up at different times, so that no tick has to do it for all
                 edge = slot - length
-                until = edge + self.block - column * 37 % (self.block // 2)
-                self._fill(blocks[number, block], values, first, edge, until)
+                until = edge + self.block - column * 37 % (self.block - self.block // 4)
+                for one, counts_of in enumerate(values):
+                    self._fill(blocks[number, block, one], counts_of, first, edge, until)
                 self._until[block, column] = until
                 if place == self.window_place:
-                    self._fill(flags[number][None], marks[None], first, edge, until)
+                    self._fill(flags[number], marks, first, edge, until)
             if self.full is not None and self.full <= self._kept:
-                self._fill(flags[number][None], marks[None], first, slot - self.full, slot)
+                self._fill(flags[number], marks, first, slot - self.full, slot)
         self._ring[:, :, columns] = ring.transpose(1, 2, 0)
         self._blocks[:, :, :, columns] = blocks.transpose(1, 2, 3, 0)
         self._flags[:, columns] = flags.T
@@ -169,12 +171,12 @@ class SlidingSums:
     @staticmethod
     def _fill(into: npt.NDArray[Any], values: npt.NDArray[Any], first: int, low: int, high: int) -> None:
         """Write slices *low* to *high* (exclusive) where a ring of the length of *into* has them."""
-        size = into.shape[1]
-        low, high = max(low, first), min(high, first + values.shape[1])
+        size = len(into)
+        low, high = max(low, first), min(high, first + len(values))
         while low < high:
             row = low % size
             run = min(high - low, size - row)
-            into[:, row : row + run] = values[:, low - first : low - first + run]
+            into[row : row + run] = values[low - first : low - first + run]
             low += run
 
     # --- ticks -----------------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ class SlidingSums:
                 self._refill(block, out, edge, read)
 
     def prepare(self, slots: npt.NDArray[np.int64], read: Read) -> None:
-        """Fill blocks up that are half used.
+        """Fill blocks up of which little is left.
 
         Args:
             slots: The next slice of each member, shape ``(n,)``.
@@ -240,7 +242,7 @@ class SlidingSums:
         """
         for block, (_, length) in enumerate(self._far):
             edges = slots - length
-            out = np.flatnonzero(self._until[block, : len(slots)] - edges <= self.block // 2)
+            out = np.flatnonzero(self._until[block, : len(slots)] - edges <= self.block // 4)
             for edge in np.unique(edges[out]).tolist():
                 self._refill(block, out[edges[out] == edge], edge, read)
 
@@ -251,14 +253,15 @@ class SlidingSums:
         for column, begin, (first, values, flags) in zip(
             columns.tolist(), begins.tolist(), read(columns, int(begins.min()), end), strict=True
         ):
-            if values.size and not self.wide and int(values.max()) >= NARROW:
+            if len(flags) and not self.wide and int(values[TOTAL].max()) >= NARROW:
                 raise AssertionError("slices that were small when they were handed in have grown since")
             rows = np.arange(begin, end) % self.block
             self._blocks[block, :, rows, column] = 0
-            self._fill(self._blocks[block, :, :, column], values, first, begin, end)
+            for one, counts_of in enumerate(values):
+                self._fill(self._blocks[block, one, :, column], counts_of, first, begin, end)
             if window:
                 self._flags[rows, column] = 0
-                self._fill(self._flags[None, :, column], flags[None], first, begin, end)
+                self._fill(self._flags[:, column], flags, first, begin, end)
             self._until[block, column] = end
         self._first_until[block] = int(self._until[block].min())
 

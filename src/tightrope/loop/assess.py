@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,9 +30,11 @@ from tightrope.specs.model import (
     Condition,
     ErrorBudgetPolicy,
     Expression,
+    Gaps,
     Objective,
     Slo,
     Specs,
+    Window,
     leaves,
 )
 from tightrope.telemetry.reading import Quality, Reading
@@ -252,17 +255,37 @@ def whole_of(slo: Slo) -> Objective:
 def plan_of(specs: Specs, slo: Slo, objective: Objective, step_s: int, scale: int) -> Plan:
     """Compile one objective with its alert conditions and the policy that watches it."""
     policy = _policy(specs, slo)
+    basis = Basis.OBSERVED if Basis.OBSERVED in (slo.basis, policy.basis) else Basis.PROJECTED
+    weight = objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1)
+    key = (step_s, objective.target, slo.window, conditions_of(slo), policy, basis, slo.gaps, slo.stale_after)
+    return _compiled(*key, scale, weight)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(
+    step_s: int,
+    target: Fraction,
+    window: Window,
+    conditions: tuple[Condition, ...],
+    policy: ErrorBudgetPolicy,
+    basis: Basis,
+    gaps: Gaps,
+    stale_after: int,
+    scale: int,
+    weight: Fraction,
+) -> Plan:
+    """Objectives that are promised and watched alike share one plan, and all that is worked out from it."""
     return compile_plan(
         step_s=step_s,
-        target=objective.target,
-        window=slo.window,
-        conditions=conditions_of(slo),
+        target=target,
+        window=window,
+        conditions=conditions,
         policy=policy,
-        basis=Basis.OBSERVED if Basis.OBSERVED in (slo.basis, policy.basis) else Basis.PROJECTED,
-        gaps=slo.gaps,
-        stale_after=slo.stale_after,
+        basis=basis,
+        gaps=gaps,
+        stale_after=stale_after,
         scale=scale,
-        weight=objective.weight if slo.composite and slo.method is BudgetingMethod.OCCURRENCES else Fraction(1),
+        weight=weight,
     )
 
 

@@ -180,6 +180,7 @@ class Live:
         self._taken = 0  # the highest inbox sequence that was counted
         self._covered_at = 0
         self._late: set[str] = set()
+        self._begins: dict[str, int] = {}  # where the records of tracks begin, if nothing older is kept
         self._unready: set[str] = set()  # tracks that were not evaluated yet
         self._outside: dict[str, tuple[Stretch, ...]] = {}
         self._outside_to = 0
@@ -655,10 +656,13 @@ class Live:
         rows = order[last]
         tracks, slots = touched.tracks[rows], touched.slots[rows]
         bad, total, covered = touched.bad[rows], touched.total[rows], touched.covered[rows]
-        concerned = [group[number] for number in np.unique(tracks).tolist()]
-        for track in concerned:
-            if track.series is None:
-                self._belongs(track, self._received_steps[track.key], _scale_of(track), 1)
+        new = [group[number] for number in np.unique(tracks).tolist() if group[number].series is None]
+        for track in new:
+            track.step_s, track.scale = self._received_steps[track.key], _scale_of(track)
+        keys = [SeriesKey(one.key, one.indicator, one.step_s or 0, one.scale) for one in new]
+        for track, series in zip(new, self._slices.admit(keys) if new else (), strict=True):
+            track.series = series
+            self._by_series[series] = track
         ids = np.array([-1 if one.series is None else one.series for one in group], np.int32)
         known = ids[tracks] >= 0
         if not known.all():
@@ -762,7 +766,7 @@ class Live:
 
     def _admit(self, ready: Sequence[tuple[Track, int]], turn: _Turn) -> None:
         """Bring tracks to their marks by replay, and hand them to the evaluator together."""
-        wanted: dict[tuple[int, int], list[Track]] = {}
+        wanted: dict[tuple[int | None, int], list[Track]] = {}
         starts: dict[str, int | None] = {}
         marks: dict[str, int] = {}
         if self._specs is None:
@@ -777,13 +781,12 @@ class Live:
             resumed = track.evaluated_to is None and track.saved_to and track.slo.gaps is Gaps.IGNORE
             start = track.saved_to - plan.longest_s - plan.step_s if resumed else None
             starts[track.key] = start
-            if start is not None and track.plain and track.series is not None:
+            if track.plain and track.series is not None:
                 wanted.setdefault((start, marks[track.key]), []).append(track)
         at_hand = {
             one.key: units_of(self._specs, one.slo, one.objective, padded(raw, end))
             for (start, end), group in wanted.items()
             for one, raw in zip(group, self._slices.read([one.series or 0 for one in group], start, end), strict=True)
-            if len(raw)
         }
         members = []
         for track, _ in ready:
@@ -791,6 +794,8 @@ class Live:
             units = at_hand.get(track.key)
             if units is None:
                 units = self._units(track, start, marks[track.key])
+            if start is None or units.start > start:
+                self._begins[track.key] = units.start
             members.append(self._replayed(track, units, marks[track.key], turn, resumed=start is not None))
             self._unready.discard(track.key)
         self._evaluator.admit(members)
@@ -1012,15 +1017,21 @@ class Live:
         if self._specs is None:
             raise AssertionError("specs are followed before anything is read")
         tracks = [self._tracks[key] for key in keys]
-        plain = [one for one in tracks if one.plain and one.series is not None]
+        nothing = Slices(start, 1, *(np.zeros(0, np.int64),) * 2, np.zeros(0, np.bool_))
+        young = {one.key for one in tracks if self._begins.get(one.key, start) >= end}
+        plain = [one for one in tracks if one.plain and one.series is not None and one.key not in young]
         raw = self._slices.read([one.series for one in plain if one.series is not None], start, end)
         found = {
             one.key: units_of(self._specs, one.slo, one.objective, slices) if one.key in self._outside else slices
             for one, slices in zip(plain, raw, strict=True)
         }
-        return [
-            found[one.key] if one.key in found else self._units(one, start, end).between(start, end) for one in tracks
-        ]
+        for one in tracks:
+            if one.key in young:
+                step = one.unit_step_s
+                found[one.key] = replace(nothing, start=start // step * step, step_s=step)
+            elif one.key not in found:
+                found[one.key] = self._units(one, start, end).between(start, end)
+        return [found[key] for key in keys]
 
     # --- what is stored and told -----------------------------------------------------------------------------------
 
@@ -1059,10 +1070,20 @@ class Live:
 
     def _flows(self, turn: _Turn) -> list[Flowed]:
         """Services whose flow is another one than before the turn: the strictest state over their objectives."""
+        concerned: dict[str, list[tuple[Track, Memory, Outcome]]] = {}
+        for outcome in turn.outcomes:
+            if outcome[1].policy.state != outcome[0].memory.policy.state or outcome[2].transitions:
+                concerned.setdefault(outcome[0].slo.service, []).append(outcome)
+        if not concerned:
+            return []
+        groups: dict[str, list[Track]] = {}
+        for track in self._tracks.values():
+            if track.watched and track.slo.service in concerned:
+                groups.setdefault(track.slo.service, []).append(track)
         found = []
-        for service in sorted({track.slo.service for track, _, _ in turn.outcomes}):
-            group = [one for one in self._tracks.values() if one.slo.service == service and one.watched]
-            before = {track.key: memory for track, memory, _ in reversed(turn.outcomes)}
+        for service, outcomes in sorted(concerned.items()):
+            group = groups[service]
+            before = {track.key: memory for track, memory, _ in reversed(outcomes)}
             policy = group[0].policy
             then = strictest(
                 policy, [policy.states[before.get(one.key, one.memory).policy.state].name for one in group]
@@ -1070,12 +1091,7 @@ class Live:
             now = strictest(policy, [one.state for one in group])
             if then == now:
                 continue
-            moves = [
-                one.at
-                for track, _, outcome in turn.outcomes
-                if track.slo.service == service
-                for one in outcome.transitions
-            ]
+            moves = [one.at for _, _, outcome in outcomes for one in outcome.transitions]
             reason = next((one.reason for one in group if one.state == now and one.reason), "")
             found.append(Flowed(service, max(moves, default=turn.at), then, now, reason, policy))
         return found

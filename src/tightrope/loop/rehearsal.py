@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tightrope.backtest.scenario import Scenario, Situation
-from tightrope.base.errors import NotFoundError
+from tightrope.backtest.scenario import AbsentError, Scenario, Situation
 from tightrope.loop.assess import assess
 from tightrope.loop.gatekeeper import ask_gate
 from tightrope.policy.decision import GateRequest
@@ -20,21 +19,23 @@ def rehearse(specs: Specs, scenario: Scenario) -> Callable[[Scenario, int, Seque
     """Make the function that tells a scenario's situation at an instant.
 
     Raises:
-        NotFoundError: The scenario's policy is not among the specs, or has no state of an expected name.
+        AbsentError: The scenario's policy is not among the specs, or has no state of an expected name.
     """
     policies = {policy.name: policy for policy in (DEFAULT_POLICY, *specs.policies)}
     if scenario.policy not in policies:
-        raise NotFoundError(
+        raise AbsentError(
             f"the test {scenario.name!r} names the policy {scenario.policy!r}, which is not there",
+            "spec.policy",
             remedy=f"policies are {', '.join(policies)}",
         )
     policy = policies[scenario.policy]
     states = [state.name for state in policy.states]
-    for expected in scenario.expectations:
+    for number, expected in enumerate(scenario.expectations):
         if expected.state is not None and expected.state not in states:
-            raise NotFoundError(
+            raise AbsentError(
                 f"the test {scenario.name!r} expects the state {expected.state!r}, which the policy {policy.name!r} "
                 "does not have",
+                f"spec.expect[{number}].state",
                 remedy=f"states are {', '.join(states)}",
             )
     world = replace(

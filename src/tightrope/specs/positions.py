@@ -236,12 +236,8 @@ class _Composer:
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         if depth >= NESTING_MAX:
-            self._stop(
-                "TR006",
-                f"nested deeper than {NESTING_MAX} levels",
-                place,
-                "a spec is never this deep; check the brackets",
-            )
+            _tell_nesting(place, self._report)
+            raise _UnreadableError
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in (None, "") and event.tag not in ("tag:yaml.org,2002:str", "!")
             built: tuple[Node, int, int] = (ScalarNode(event.value, plain, place), 1, 0)
@@ -351,6 +347,11 @@ def _number_plain(text: str) -> int | float | str:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
+def _tell_nesting(place: Place, report: Report) -> None:
+    remedy = "a spec is never this deep; check the brackets"
+    report.add("TR006", f"nested deeper than {NESTING_MAX} levels", place, remedy=remedy)
+
+
 def _tell_yaml_error(error: yaml.YAMLError, text: str, file: str, report: Report) -> None:
     """Turn libyaml's words into one finding that says what to do."""
     if isinstance(error, yaml.reader.ReaderError):
@@ -371,6 +372,9 @@ def _tell_yaml_error(error: yaml.YAMLError, text: str, file: str, report: Report
         return
     problem = getattr(error, "problem", None) or "the text cannot be read"
     context = getattr(error, "context", None)
+    if "nesting depth" in problem:  # newer versions of libyaml have a limit of their own, and meet theirs first
+        _tell_nesting(place, report)
+        return
     remedy = "put text that holds `: `, `#`, quotes or brackets in quotes, and check the indentation"
     if "mapping values are not allowed" in problem:
         remedy = "indent this line like its neighbours, or put the value in quotes when it holds `: `"

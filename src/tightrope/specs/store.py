@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,18 @@ from tightrope.specs.lints import lint_condition, lint_slo, lint_unwritten
 from tightrope.specs.model import ErrorBudgetPolicy, Slo, Specs
 from tightrope.specs.openslo import Reader
 from tightrope.specs.policies import error_budget_policies, exclusions, notification_channels, silver_bullets
-from tightrope.specs.positions import BYTES_MAX, Report, canonical, clipped, plain_value, read_documents
+from tightrope.specs.positions import (
+    BYTES_MAX,
+    ListNode,
+    MapNode,
+    Node,
+    Report,
+    ScalarNode,
+    canonical,
+    clipped,
+    plain_value,
+    read_documents,
+)
 from tightrope.specs.shapes import Table
 
 STANDARD_INPUT = "-"
@@ -47,6 +58,51 @@ class Shelved:
     text: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WrittenTest:
+    """A PolicyTest as it was written: where its name stands, plain YAML values, and what tells the place of each."""
+
+    place: Place
+    values: Mapping[str, Any]
+    node: MapNode
+    lines: Sequence[str]
+
+    def located(self, error: SpecError) -> SpecError:
+        """The same finding where its path leads to in the text, or where the field that is missing should be."""
+        place = self._place_of(error.path)
+        return SpecError(
+            error.code,
+            error.message,
+            place,
+            path=error.path,
+            severity=error.severity,
+            note=error.note,
+            remedy=error.remedy,
+            source_line=self.lines[place.line - 1] if place.line <= len(self.lines) else "",
+        )
+
+    def _place_of(self, path: str) -> Place:
+        node: Node | None = self.node
+        place = self.place
+        for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+            if name and isinstance(node, MapNode):
+                key, node = next(((key, value) for key, value in node.entries if key.text == name), (None, None))
+                if key is None or node is None:
+                    break
+                place = _both(key.place, node.place) if isinstance(node, ScalarNode) else key.place
+            elif index and isinstance(node, ListNode) and int(index) < len(node.items):
+                node = node.items[int(index)]
+                place = node.place
+            else:
+                break
+        return place
+
+
+def _both(key: Place, value: Place) -> Place:
+    """A key with its value, as far as they stand on one line."""
+    return replace(key, length=value.column + value.length - key.column) if value.line == key.line else key
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """All that was found in some files.
@@ -54,13 +110,13 @@ class Survey:
     Attributes:
         specs: The specs; None where there are errors.
         findings: Errors and warnings, by file and line.
-        policy_tests: Documents of kind PolicyTest as plain YAML values, with their places; another room reads them.
+        policy_tests: Documents of kind PolicyTest; another room reads them.
         documents: Every document by kind and name, with the text that it was read from.
     """
 
     specs: Specs | None
     findings: tuple[SpecError, ...]
-    policy_tests: tuple[tuple[Place, Mapping[str, Any]], ...]
+    policy_tests: tuple[WrittenTest, ...]
     documents: tuple[Shelved, ...] = ()
 
 
@@ -136,7 +192,11 @@ def survey(
             lint_unwritten(slo, policy_of(policies, slo.service, slo.policy), report)
     findings = in_order(report.findings)
     tests = tuple(
-        (document.place, plain_value(document.node)) for document in library.of_kind("PolicyTest") if document.good
+        WrittenTest(
+            document.place, plain_value(document.node), document.node, report.lines.get(document.place.file, [])
+        )
+        for document in library.of_kind("PolicyTest")
+        if document.good
     )
     if any(finding.severity == "error" for finding in findings):
         return Survey(None, findings, tests, _shelved(documents, report))

@@ -113,9 +113,16 @@ class Options:
 
 def did_you_mean(word: str, known: Sequence[str], lead: str) -> str:
     """Write a remedy: the nearest of the known words, then all of them (at most 20)."""
-    near = get_close_matches(word, known, n=1)
+    near = nearest(word, known)
     listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
-    return (f"did you mean {near[0]!r}? " if near else "") + f"{lead}: {listed}"
+    return (f"did you mean {near!r}? " if near else "") + f"{lead}: {listed}"
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Find the word that was probably meant, whatever its case; empty if none is close."""
+    by_lower = {one.lower(): one for one in reversed(known)}
+    found = get_close_matches(word.lower(), by_lower, n=1)
+    return by_lower[found[0]] if found else ""
 
 
 def remembered(answer: Callable[[str], T], most: int = 100_000) -> Callable[[str], T]:

@@ -221,27 +221,23 @@ class SliceStore:
 
     def admit(self, keys: Sequence[SeriesKey]) -> list[int]:
         """Find the ids of records, and give one to those that have none."""
-        with self._database.writing() as connection:
-            found = []
-            for key in keys:
-                row = connection.execute(
-                    select(_SERIES.c.id).where(
-                        _SERIES.c.name == key.name,
-                        _SERIES.c.definition == key.definition,
-                        _SERIES.c.step_s == key.step_s,
-                        _SERIES.c.scale == key.scale,
-                    )
-                ).scalar()
-                if row is None:
-                    made = connection.execute(
-                        _SERIES.insert().values(
-                            name=key.name, definition=key.definition, step_s=key.step_s, scale=key.scale
-                        )
-                    )
-                    row = made.inserted_primary_key[0]  # type: ignore[index]
-                self._keys[int(row)] = key
-                found.append(int(row))
-        return found
+        self._learn()
+        ids = {key: number for number, key in self._keys.items()}
+        new = [key for key in dict.fromkeys(keys) if key not in ids]
+        if new:
+            with self._database.writing() as connection:
+                for row in connection.execute(select(_SERIES)):  # another process may have been quicker
+                    ids[SeriesKey(row.name, row.definition, row.step_s, row.scale)] = row.id
+                rows = [
+                    {"name": key.name, "definition": key.definition, "step_s": key.step_s, "scale": key.scale}
+                    for key in new
+                    if key not in ids
+                ]
+                if rows:
+                    connection.execute(_SERIES.insert(), rows)
+            self._learn()
+            ids = {key: number for number, key in self._keys.items()}
+        return [ids[key] for key in keys]
 
     def known(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[int, int, int] | None]:
         """The newest record with a name and definition, as ``(id, step_s, scale)``; None where there is none."""

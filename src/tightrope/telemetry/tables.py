@@ -49,6 +49,7 @@ def _question(question: Question, step_s: int | None) -> RowQuestion:
             (lambda word: word in states) if states else bool,
             options.seconds("every") or step_s or GRAIN_S,
             options.seconds("holdAtMost") or HOLD_S,
+            states,
         )
     else:
         column = options.text("column", "" if question.role in (Role.GOOD, Role.BAD, Role.TOTAL) else None)

@@ -14,7 +14,7 @@ from tightrope.base.units import DAY_S, time_text
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.cells import Bad, Cells, Signs
-from tightrope.telemetry.options import did_you_mean
+from tightrope.telemetry.options import did_you_mean, nearest
 from tightrope.telemetry.questions import EXAMPLES, Answer, Role, Tally
 from tightrope.telemetry.reading import BadRow
 from tightrope.telemetry.stamps import END_MICROS, MICROS
@@ -53,13 +53,15 @@ class Test:
 class StateOf:
     """A column whose state holds from a row until the next one, sampled at multiples of *every_s*.
 
-    *counts* tells which states count. After *hold_s* without a row the state is unknown.
+    *counts* tells which states count. After *hold_s* without a row the state is unknown. *named* are the states that
+    were written down as those that count, and may have been mistyped.
     """
 
     column: str
     counts: Callable[[str], bool] = field(compare=False)
     every_s: int
     hold_s: int
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +362,10 @@ class _Sums:
     def tally(self, end: int) -> Tally:
         return self._ledger.tally()
 
+    def absences(self) -> Iterable[str]:
+        """What no row has, though it was asked for, in words."""
+        return ()
+
     def notes(self) -> list[str]:
         return []
 
@@ -456,9 +462,11 @@ class _States(_Sums):
         super().__init__(question, grain_s, ends)
         self._state = state
         self._tracks: dict[tuple[str, ...], _Track] = {}
+        self._seen: set[str] = set()
 
     def values(self, batch: Batch) -> tuple[Counts, Bad]:
         codes, words = batch.codes(self._state.column)
+        self._seen |= {word for word in words if len(self._seen) < _MOST_WORDS or word in self._state.named}
         counts = np.fromiter((self._state.counts(word) for word in words), np.int64, len(words))
         empty = codes == words.index("") if "" in words else np.zeros(len(codes), np.bool_)
         return counts[codes], dict.fromkeys(np.flatnonzero(empty).tolist(), "is empty")
@@ -467,6 +475,16 @@ class _States(_Sums):
         for name, members in _by_series(batch, rows, self._question.series):
             self._tracks.setdefault(name, _Track(self._state.every_s)).take(batch.instants[members], values[members])
         return {}
+
+    def absences(self) -> Iterable[str]:
+        """States that no row has: all that count, or one that was perhaps meant to be another."""
+        named, seen = self._state.named, sorted(self._seen - {""})
+        absent = [word for word in named if word not in self._seen]
+        for word in absent if seen else ():
+            others = [one for one in seen if one not in named]
+            if len(absent) == len(named) or nearest(word, others):
+                role, column = self._question.role, self._state.column
+                yield f"no row has {column} {word!r}, which counts as {role}: {did_you_mean(word, seen, 'it has')}"
 
     def tally(self, end: int) -> Tally:
         for track in self._tracks.values():
@@ -627,7 +645,8 @@ class _Desk:
                     remedy="check the column, or where: and what it lets through",
                 )
         notes = [note for follower in self._followers for note in follower.notes()]
-        notes += dict.fromkeys(self._absences()) if whole else ()
+        if whole:
+            notes += dict.fromkeys([*self._absences(), *(one for each in self._followers for one in each.absences())])
         alive = None
         if self._ask.events and self._first is not None:
             grain = self._ask.grain_s * MICROS

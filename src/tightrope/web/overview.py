@@ -16,6 +16,7 @@ from tightrope.web.board import Board, Post
 from tightrope.web.fleet import drawn, lead_of, tally
 from tightrope.web.marks import budget_bar, within
 from tightrope.web.sections import Figure, Line
+from tightrope.web.start import start
 from tightrope.web.telling import Told, told
 from tightrope.web.visit import Desk, Visit, service_path
 
@@ -51,7 +52,7 @@ def overview(visit: Visit) -> Response:
     """Answer whether anything is wrong, and who needs attention."""
     board = visit.board
     if not board.posts:
-        return visit.go("/start")
+        return start(visit) if board.snapshot.specs.slos else visit.go("/start")
     lines = [one.line for one in board.posts]
     standings = [one.standing for one in board.posts]
     attention, fine = board.attention, board.posts[len(board.attention) :]

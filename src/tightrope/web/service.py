@@ -37,6 +37,7 @@ from tightrope.web.overview import lately
 from tightrope.web.pictures import ledger_of, picture_of
 from tightrope.web.plots import Plot, plot_of
 from tightrope.web.sections import Line, line_of, section_of
+from tightrope.web.settings import fillings
 from tightrope.web.visit import Desk, Visit
 
 _POINTS = 420
@@ -88,6 +89,8 @@ def routes(desk: Desk) -> list[BaseRoute]:
 def service(visit: Visit) -> Response:
     """Say where the budget of a service went, and whether its changes may ship."""
     name = visit.path("service")
+    if name not in visit.board.groups:
+        return _unmeasured(visit, name)
     post = visit.board.post(name)
     window_s = post.worst.slo.window.duration.seconds
     group = _replayed(visit, name, window_s)
@@ -128,6 +131,24 @@ def service(visit: Visit) -> Response:
         owner=one.slo.owner,
         spec=one.slo.name,
         kinds=[kind.value for kind in ChangeKind],
+    )
+
+
+def _unmeasured(visit: Visit, name: str) -> Response:
+    """A service that is known, and of which nothing was evaluated yet; raises `NotFoundError` where it is not known."""
+    specs, allowed = visit.board.snapshot.specs, visit.actor.services
+    slos = specs.of_service(name)
+    if (not slos and name not in specs.services) or (allowed is not None and name not in allowed):
+        raise NotFoundError(f"there is no service named {name!r}", remedy="the overview lists all there are")
+    reading = [one for one in visit.server.backfills() if any(one.series.startswith(slo.name) for slo in slos)]
+    return visit.page(
+        "unmeasured.html",
+        title=name,
+        current="services",
+        service=name,
+        slos=[slo.name for slo in slos],
+        answer=f"{name} has sent no data yet." if slos else f"Nothing is promised of {name} yet: it has no SLO.",
+        reading=fillings(reading),
     )
 
 
@@ -207,7 +228,7 @@ def _replayed(visit: Visit, service: str, window_s: int) -> list[Assessment]:
     """The objectives of a service, with what happened in the stretch that is shown."""
     now = visit.now
     span = span_of(visit.asked("range"), now, window_s)
-    return visit.server.history(service, min(span.start, now - window_s))
+    return visit.server.history(service, min(span.start, now - window_s)) or visit.server.assessments(service)
 
 
 def _chosen(group: Sequence[Assessment], title: str) -> Assessment:

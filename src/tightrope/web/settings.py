@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -88,7 +89,7 @@ def sources(visit: Visit) -> list[Source]:
     return [one for _, one in sorted(found, key=lambda pair: pair[0])][:_MOST_SOURCES]
 
 
-def fillings(backfills: list[Backfill]) -> list[Filling]:
+def fillings(backfills: Sequence[Backfill]) -> list[Filling]:
     """Backfills that are not done, with how far they are."""
     found = []
     for one in backfills:
@@ -118,7 +119,7 @@ def _page(visit: Visit, *, issued: Issued | None = None, refused: str = "", stat
         lasts=_LASTS,
         sources=found,
         silent=sum(one.tone == "none" for one in found),
-        fillings=fillings(list(visit.server.backfills())),
+        fillings=fillings(visit.server.backfills()),
         settings=visit.server.settings,
         oidc=visit.server.access.oidc,
         day=DAY_S,

@@ -8,6 +8,8 @@ from shlex import quote
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from tightrope.base.units import percent_text
+from tightrope.web.settings import Filling, fillings
 from tightrope.web.visit import Desk, Visit
 
 
@@ -28,7 +30,8 @@ def routes(desk: Desk) -> list[BaseRoute]:
 def start(visit: Visit) -> Response:
     """Say how to begin, and what is done already."""
     board = visit.board
-    watched, measured = bool(board.posts), board.newest is not None
+    watched, measured = bool(board.snapshot.specs.slos), board.newest is not None
+    reading = fillings(visit.server.backfills())
     asked = bool(visit.server.decisions(limit=1))
     policies = bool(board.snapshot.specs.policies)
     facts = [
@@ -48,18 +51,24 @@ def start(visit: Visit) -> Response:
         "start.html",
         title="Get started",
         current="",
-        answer=_answer(watched, measured, asked),
+        answer=_answer(watched, measured, asked, reading),
+        reading=reading[:12],
+        more_reading=max(0, len(reading) - 12),
         steps=steps,
         watched=watched,
         folder=quote(folder),
         base_url=visit.server.settings.base_url,
-        service=board.posts[0].line.service if watched else "checkout",
+        service=next((slo.service for slo in board.snapshot.specs.slos), "checkout"),
     )
 
 
-def _answer(watched: bool, measured: bool, asked: bool) -> str:
+def _answer(watched: bool, measured: bool, asked: bool, reading: list[Filling]) -> str:
     if not watched:
         return "No SLO yet. Write one, or let Tightrope draft it, and this page fills itself."
+    if not measured and any(not one.error for one in reading):
+        share = sum(one.share for one in reading) / len(reading)
+        many = f"{len(reading):,} SLOs" if len(reading) > 1 else "the SLO"
+        return f"The history of {many} is being read, {percent_text(share, 0)} of it so far."
     if not measured:
         return "The promise stands; no telemetry has come in for it yet."
     if not asked:

@@ -248,7 +248,13 @@ class Desk:
                 environment()
                 .get_template("bare.html")
                 .render(
-                    title=head, head=head, error=error, css=address_of("tightrope.css"), icon=address_of("icon.svg")
+                    title=head,
+                    head=head,
+                    error=error,
+                    log_in=status == 401,
+                    again=request.url.path,
+                    css=address_of("tightrope.css"),
+                    icon=address_of("icon.svg"),
                 )
             )
             return Response(text, status, {**HEADERS, "Cache-Control": "no-store"}, "text/html; charset=utf-8")

@@ -320,6 +320,8 @@
   var listen = function () {
     if (!window.EventSource || still() || events || document.hidden) { return; }
     events = new EventSource("/api/v1/events/stream");
+    /* what happened between the making of the page and now, or while nobody listened */
+    events.addEventListener("open", function () { setTimeout(refresh, 800); });
     events.addEventListener("turn", function (event) {
       var told = {};
       try { told = JSON.parse(event.data); } catch (_) { told = {}; }
