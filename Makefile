@@ -5,12 +5,12 @@ PORT   ?= 8080
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
 SOURCES = src tests benchmarks tools
-SERVERS = PATH="$(CURDIR)/build/servers/usr/bin:$$PATH"
+SERVERS = PATH="$(CURDIR)/build/servers/usr/bin:$(CURDIR)/build/servers/usr/sbin:$$PATH"
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help venv run report test check fast live servers bench docs lock clean
+.PHONY: help venv run report test check fast live servers browser bench docs lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -36,14 +36,17 @@ check: $(STAMP) ## style, types, import rules, dependencies
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry src
 
-fast: $(STAMP) ## the tests that need nothing but this machine (pytest options in ARGS)
+fast: $(STAMP) browser ## the tests that need nothing but this machine and a browser (pytest options in ARGS)
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" $(ARGS)
 
 live: $(STAMP) servers ## the tests against a real Prometheus and a real PostgreSQL
 	@$(SERVERS) $(BIN)/pytest -m live tests $(ARGS)
 
 servers:
-	@tools/servers.sh prometheus postgresql
+	@tools/servers.sh prometheus postgresql prometheus-alertmanager nginx
+
+browser:
+	@tools/servers.sh chromium
 
 bench: $(STAMP) ## how fast, how large, beside its peers in the same run; figures, no thresholds
 	@tools/servers.sh prometheus victoria-metrics

@@ -140,7 +140,7 @@ def run(size: int, ticks: int = 12) -> None:
         for tick in range(ticks + 4):
             more = chance.poisson(500, size)
             total += more
-            good += more - chance.binomial(more, 0.0005)
+            good += more - chance.binomial(more, 0.0001)
             clock[0] = START + tick * STEP + 30
             requests = bodies(size, clock[0], good, total)
             began = time.perf_counter()

@@ -73,9 +73,9 @@ def _admitted(store: SliceStore, records: Sequence[Slices]) -> list[int]:
     return store.admit(keys)
 
 
-def _median(work: Callable[[], object]) -> float:
+def _median(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
     taken = []
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         begin = time.perf_counter()
         work()
         taken.append(time.perf_counter() - begin)
@@ -142,7 +142,7 @@ def _history(folder: Path, fleet: Sequence[Slices]) -> list[list[str]]:
     with opened(str(folder)) as database:
         store = SliceStore(database)
         _same(store.read(ids[: _DIFFERENT * 2]), fleet[: _DIFFERENT * 2])
-        all_of = _median(lambda: store.read(ids))
+        all_of = _median(lambda: store.read(ids), 3)
         one_of = _median(lambda: store.read([ids[-1]]))
         start, end = fleet[0].start + 7 * DAY_S + 5 * MINUTE_S, fleet[0].end - 11 * MINUTE_S
         sums = _median(lambda: store.sums([ids[-1]], start, end))

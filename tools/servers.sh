@@ -1,12 +1,14 @@
 #!/bin/sh
-# Make real servers available to tests and benchmarks, from the distribution's packages, without installing anything:
-# a package is unpacked under build/servers, so no daemon is started, no user made, and root is only needed to refresh
-# the package lists. What cannot be had is named and left out; the tests that want it then skip and say why.
+# Make real servers and a browser available to tests and benchmarks, from the distribution's packages.
+# A server is unpacked under build/servers and not installed, so no daemon is started, no user made, and root is only
+# needed to refresh the package lists. Chromium wants many libraries where the distribution puts them, and is no daemon:
+# it is installed, where that can be done without asking anybody. What cannot be had is named and left out; the tests
+# that want it then skip and say why.
 # Usage: tools/servers.sh PROGRAM...   (a program is named as its Debian package; postgresql is that of any version)
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$root/build/servers
-PATH=$folder/usr/bin:$PATH
+PATH=$folder/usr/bin:$folder/usr/sbin:$PATH
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
@@ -17,8 +19,22 @@ have() {
     postgresql) # its programs are not on the PATH, but in a folder of their version
         command -v initdb >/dev/null 2>&1 || [ -n "$(ls "$folder"/usr/lib/postgresql/*/bin/initdb /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]
         ;;
+    chromium)
+        { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null 2>&1 &&
+            command -v chromedriver >/dev/null 2>&1
+        ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
+}
+
+may_install() {
+    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; }
+}
+
+install() {
+    set -- env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$@"
+    as_root "$@" >/dev/null 2>&1 && return
+    as_root apt-get -qq update 2>/dev/null && as_root "$@" >/dev/null
 }
 
 packages() {
@@ -50,6 +66,15 @@ for program in "$@"; do
         continue
     elif ! command -v apt-get >/dev/null 2>&1; then
         echo "servers: no $program here and no apt-get to fetch it; install it to run what needs it" >&2
+        continue
+    elif [ "$program" = chromium ]; then
+        if ! may_install; then
+            echo "servers: no Chromium with its driver here, and no leave to install it; as root: apt-get install chromium chromium-driver" >&2
+        elif install chromium chromium-driver; then
+            echo "servers: installed chromium and chromium-driver"
+        else
+            echo "servers: chromium and chromium-driver cannot be installed; what needs them skips" >&2
+        fi
         continue
     fi
     landing=$(mktemp -d)

@@ -54,6 +54,27 @@ def test_the_page_never_scrolls_sideways(browser: Any, page: Path, width: int) -
     assert seen(browser, "document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [390, 320])
+def test_no_table_scrolls_sideways_on_a_small_screen(browser: Any, page: Path, width: int) -> None:
+    opened(browser, page, width=width)
+    seen(browser, "document.querySelectorAll('details').forEach(one => one.open = true)")
+    wide = """
+      [...document.querySelectorAll('.tw')].filter(one => one.scrollWidth > one.clientWidth)
+        .map(one => `${one.getAttribute('aria-label')}: ${one.scrollWidth} in ${one.clientWidth}`)
+    """
+    assert seen(browser, wide) == []
+
+
+def test_a_table_that_became_cards_says_what_each_value_is(browser: Any, page: Path) -> None:
+    opened(browser, page, width=390)
+    told = """
+      [...document.querySelectorAll('table.rowcards td')]
+        .map(one => getComputedStyle(one, '::before').content).filter(one => one === 'none' || one === '""').length
+    """
+    assert seen(browser, "document.querySelectorAll('table.rowcards td').length") > 20
+    assert seen(browser, told) == 0
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("theme", THEMES)
 def test_the_page_is_accessible(browser: Any, page: Path, theme: str, width: int) -> None:

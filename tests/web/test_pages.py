@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -23,11 +24,13 @@ from tightrope.access.roles import LOCAL, Role
 from tightrope.base.errors import Place, SpecError, StoreError
 from tightrope.base.units import DAY_S, percent_text, time_text
 from tightrope.budget.words import fleet_sentence, service_sentence
+from tightrope.loop.assess import Assessment
 from tightrope.loop.snapshot import Backfill
 from tightrope.loop.standing import standing_of
 from tightrope.policy.decision import GateRequest
 from tightrope.specs.model import ChangeKind, Specs
 from tightrope.state.documents import etag_of
+from tightrope.web.board import Boards
 from tightrope.web.pages import assets
 from tightrope.web.visit import service_path
 
@@ -259,6 +262,31 @@ def test_a_thousand_services_are_one_page_whose_rows_are_light(tmp_path: Path) -
     assert len(answer.content) < 600_000
 
 
+def test_an_older_board_serves_while_a_newer_one_is_drawn_up_but_never_an_empty_one(tmp_path: Path) -> None:
+    found = fleet()
+    specs = Specs(slos=tuple(one.slo for one in found))
+    slow = Event()
+
+    class Slow(dict[str, Assessment]):
+        def values(self) -> Any:
+            assert slow.wait(10)
+            return super().values()
+
+    with standin(tmp_path, [], specs, at=END) as world:
+        boards = Boards(world.server)
+        assert boards.present().posts == ()
+        world.turn(found, at=END + 20)
+        first = boards.present()
+        assert len(first.posts) == 4
+        world.change(assessments=Slow({one.title: one for one in found[:1]}))
+        assert boards.present().posts == first.posts
+        assert boards.behind(boards.present())
+        slow.set()
+        world.clock += 60
+        assert [one.line.service for one in boards.present().posts] == ["fine"]
+        assert not boards.behind(boards.present())
+
+
 # --- a service ------------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +367,7 @@ def test_a_service_that_was_not_measured_yet_is_no_mistake(tmp_path: Path) -> No
     found = fleet()
     specs = Specs(slos=tuple(one.slo for one in found), services={"planned": "Planned"})
     with standin(tmp_path, found[:1], specs, at=END) as world, client_of(world) as client:
-        assert heading(client, "/services/burning") == "burning has sent no data yet."
+        assert heading(client, "/services/burning") == "burning is not evaluated yet."
         assert heading(client, "/services/planned") == "Nothing is promised of planned yet: it has no SLO."
         assert client.get("/services/nobody").status_code == 404
 

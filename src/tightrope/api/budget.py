@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -13,19 +14,27 @@ from tightrope.api.shapes import Explanation, ServiceInFull, Services, Status
 from tightrope.api.visitor import Visit, Visitor, needs
 from tightrope.base.errors import NotFoundError
 from tightrope.base.units import time_text
-from tightrope.budget.words import service_sentence
+from tightrope.budget.words import (
+    amount_text,
+    budget_text,
+    fleet_sentence,
+    flow_word,
+    service_sentence,
+    standing_word,
+)
 from tightrope.loop.assess import Assessment
 from tightrope.loop.documents import explain_document, number, status_document
 from tightrope.loop.gatekeeper import ask_gate
-from tightrope.loop.standing import standing_of, tightest
+from tightrope.loop.standing import by_service, left_of, outlook_of, standing_of, tightest
 from tightrope.policy.decision import GateRequest
-from tightrope.policy.rendering import decision_document
+from tightrope.policy.rendering import decision_document, decision_lines
 from tightrope.policy.states import named
 from tightrope.specs.model import Basis, Flow
 
 router = APIRouter(tags=["budget"])
 
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="How many to show.")]
+Outlook = Annotated[bool, Query(description="Also tell in words how each stands and what is coming, as `outlook`.")]
 Cursor = Annotated[str, Query(max_length=2000, description="From `next` of the page before.")]
 
 
@@ -36,7 +45,8 @@ def services(visit: Visit, limit: Limit = 100, cursor: Cursor = "") -> Response:
     names = sorted({*snapshot.specs.services, *(slo.service for slo in snapshot.specs.slos)})
     shown = paged([name for name in names if visit.sees(name)], cursor, limit, str)
     listed = page(visit.request, shown, limit, str)
-    return answer(listed | {"items": [service_document(visit, name) for name in listed["items"]]})
+    items = [service_document(visit, name) for name in listed["items"]]
+    return answer(listed | {"items": items, "summary": _fleet(visit, names)})
 
 
 @router.get(
@@ -59,6 +69,7 @@ def explain(
     visit: Visit,
     service: str,
     slo: Annotated[str, Query(max_length=500, description="Only this SLO of the service.")] = "",
+    outlook: Outlook = False,
 ) -> Response:
     """Since when, what would change it, and when; with the decision on a feature, which is not recorded."""
     visit.must(Permission.READ, service)
@@ -68,7 +79,12 @@ def explain(
     objectives = [one for one in visit.server.history(service, None) if slo in {"", one.slo.name, one.title}]
     if slo and not objectives:
         raise NotFoundError(f"{service} has no SLO {slo!r}", remedy=f"GET /api/v1/services/{service} lists them")
-    return answer(explain_document(decision_document(decision), objectives))
+    document = explain_document(decision_document(decision), objectives)
+    if outlook:
+        told = zip(document["objectives"], objectives, strict=True)
+        document["objectives"] = [written | _in_words(visit, one, outlook) for written, one in told]
+        document["text"] = decision_lines(decision)
+    return answer(document)
 
 
 @router.get(
@@ -98,6 +114,7 @@ def status(
     flow: Annotated[Flow | None, Query(description="In this flow only.")] = None,
     firing: Annotated[bool | None, Query(description="With an alert that is out, or without any.")] = None,
     basis: Annotated[Basis | None, Query(description="Which budget to show. Default: the policy's.")] = None,
+    outlook: Outlook = False,
     limit: Annotated[int, Query(ge=1, le=100_000, description="How many to show; all without it.")] = 100_000,
     cursor: Cursor = "",
 ) -> Response:
@@ -114,7 +131,15 @@ def status(
     headers = {}
     if len(shown) > limit:
         headers["Link"] = f'<{next_page(visit.request, _place(shown[limit - 1]))}>; rel="next"'
-    return answer([status_document(one, basis) for one in shown[:limit]], headers=headers)
+    documents = [status_document(one, basis) | _in_words(visit, one, outlook) for one in shown[:limit]]
+    return answer(documents, headers=headers)
+
+
+def _fleet(visit: Visitor, names: Sequence[str]) -> str:
+    """The sentence about all services that the visitor may see."""
+    found = [one for name in names if visit.sees(name) for one in visit.server.assessments(name)]
+    worst = [tightest(group) for group in by_service(found).values()]
+    return fleet_sentence([standing_of(one, visit.now) for one in worst], visit.now)
 
 
 def service_document(visit: Visitor, name: str) -> dict[str, Any]:
@@ -151,6 +176,28 @@ def service_document(visit: Visitor, name: str) -> dict[str, Any]:
         "stale": worst.stale,
         "asOf": time_text(min(one.statement.at for one in found)),
     }
+
+
+def outlook_document(one: Assessment, now: int) -> dict[str, Any]:
+    """How one objective stands, in words: what a table or a card shows of it."""
+    standing = standing_of(one, now)
+    word, letter = standing_word(standing, now)
+    statement = one.statement
+    return {
+        "title": one.title,
+        "word": word,
+        "letter": letter,
+        "flow": flow_word(standing.flow, standing.ship)[1] if one.watched and not standing.stale else "",
+        "left": left_of(one),
+        "budget": budget_text(one.budget, statement.unit_s),
+        "spent": amount_text(one.budget.consumed, statement.unit_s),
+        "allowed": amount_text(one.budget.allowed, statement.unit_s),
+        "says": outlook_of(one, standing),
+    }
+
+
+def _in_words(visit: Visitor, one: Assessment, wanted: bool) -> dict[str, Any]:
+    return {"outlook": outlook_document(one, visit.now)} if wanted else {}
 
 
 def _asked_for(visit: Visitor, services: list[str] | None, slos: list[str] | None) -> list[Assessment]:

@@ -56,7 +56,7 @@ def metrics(visit: Visit, request: Request) -> Response:
 def families_for(visit: Visitor) -> list[Family]:
     """All series that a visitor may see."""
     state = visit.request.app.state
-    found = visit.server.metrics()
+    found = _gauges(visit)
     services = visit.actor.services
     if services is not None:
         mine = [
@@ -65,6 +65,15 @@ def families_for(visit: Visitor) -> list[Family]:
         ]
         return [one for one in mine if one.samples]
     return found + own_families(state.door, state.gate, state.hub)
+
+
+def _gauges(visit: Visitor) -> list[Family]:
+    """The server's gauges, drawn up once for each turn and second: they are of every objective."""
+    stamp = (visit.now, visit.server.live.snapshot.number)
+    kept: tuple[tuple[int, int], list[Family]] | None = getattr(visit.request.app.state, "gauges", None)
+    if kept is None or kept[0] != stamp:
+        kept = visit.request.app.state.gauges = (stamp, visit.server.metrics())
+    return kept[1]
 
 
 def own_families(door: Door, gate: Gate, hub: Hub) -> list[Family]:

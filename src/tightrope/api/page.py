@@ -124,8 +124,8 @@ def _shape(kind: str, schema: dict[str, Any]) -> str:
 
 
 def _choices(schema: dict[str, Any]) -> str:
-    inner: list[dict[str, Any]] = [schema, *schema.get("anyOf", [])]
-    options = next((one["enum"] for one in inner if "enum" in one), [])
+    inner = [schema, *schema.get("anyOf", [])]
+    options = [one for each in inner for one in each.get("enum", [])]
     shown = ", ".join(f"`{one}`" for one in options if one)
     return f" One of {shown}." if shown else ""
 

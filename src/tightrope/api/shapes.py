@@ -91,6 +91,21 @@ class Status(Shape):
     composite: Literal["whole", "member"] | None = None
     weight: Ratio | None = None
     quality: Quality | None = None
+    outlook: OutlookDocument | None = None
+
+
+class OutlookDocument(Shape):
+    """How one objective stands, in words."""
+
+    title: str
+    word: str
+    letter: Literal["ok", "!", "x", "?"]
+    flow: Literal["F", "G", "S", ""]
+    left: str
+    budget: str
+    spent: str
+    allowed: str
+    says: str = Field(description="What is coming.")
 
 
 class Transition(Shape):
@@ -129,6 +144,7 @@ class ServiceInFull(Service):
 
 
 class Services(Shape):
+    summary: str = Field(description="The sentence about the whole fleet.")
     items: list[Service]
     next: str | None
 
@@ -236,6 +252,7 @@ class Explanation(Shape):
     service: str
     decision: Decision
     objectives: list[Objective]
+    text: list[str] | None = Field(None, description="The decision as lines for people; with `outlook`.")
 
 
 class KeptDecision(Shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from tightrope.cli.options import at_option, incidents_option, output_option, sp
 from tightrope.cli.output import budget_bar, progress, room_for_lines, say, structured, table, warn
 
 if TYPE_CHECKING:
-    from tightrope.budget.words import Standing
     from tightrope.loop.assess import Assessment
 
 _FEW = 12
@@ -63,52 +63,89 @@ def status(
     tell_quality(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One objective in the table of ``status``: what is printed of it, and in what order.
+
+    Attributes:
+        letter, flow: How it stands (``ok``, ``!``, ``x``, ``?``), and the letter of its flow; empty: none is shown.
+        bar, left: Share of the budget left for the bar and in figures; None: not known.
+        amount: The same in its unit.
+        burns: Burn over 1 h and 6 h, written.
+    """
+
+    letter: str
+    flow: str
+    service: str
+    title: str
+    target: Fraction
+    bar: Fraction | float | None
+    left: Fraction | float | None
+    amount: str
+    burns: tuple[str, str]
+    outlook: str
+
+
 def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
     """Print the fleet sentence and one line an objective, attention first."""
     from tightrope.budget.words import fleet_sentence, flow_word, standing_word
-    from tightrope.loop.standing import by_service, standing_of, tightest
+    from tightrope.loop.standing import by_service, left_of, outlook_of, standing_of, tightest
 
     if not found:
         say("There is no SLO in the specs. `tightrope init` writes one.")
         return
     standings = {id(one): standing_of(one, one.statement.at) for one in found}
-    newest = max(one.statement.at for one in found)
     worst = [standings[id(tightest(group))] for group in by_service(found).values()]
-    say(fleet_sentence(worst, newest), bold=True)
+    lines = []
+    for one in found:
+        standing = standings[id(one)]
+        lines.append(
+            Line(
+                standing_word(standing, one.statement.at)[1],
+                flow_word(standing.flow, standing.ship)[1] if one.watched and not standing.stale else "",
+                one.slo.service,
+                one.title,
+                one.objective.target,
+                standing.remaining,
+                one.budget.remaining_ratio,
+                left_of(one),
+                (_burn(one, 3600), _burn(one, 6 * 3600)),
+                outlook_of(one, standing),
+            )
+        )
+    as_of = {one.statement.at for one in found}
+    show_lines(fleet_sentence(worst, max(as_of)), lines, as_of, everything=everything)
+
+
+def show_lines(headline: str, lines: Sequence[Line], as_of: set[int], *, everything: bool) -> None:
+    """Print a sentence, a table of objectives, and as of when they stand so."""
+    say(headline, bold=True)
     say()
     rows, fine, order = [], 0, {"x": 0, "!": 1, "?": 2, "ok": 3}
-    lines = sorted(
-        ((standing_word(standings[id(one)], one.statement.at)[1], one) for one in found),
-        key=lambda pair: order[pair[0]],
-    )
-    for letter, one in lines:
-        if letter == "ok" and not everything:
+    for one in sorted(lines, key=lambda one: order[one.letter]):
+        if one.letter == "ok" and not everything:
             fine += 1
             continue
-        standing = standings[id(one)]
-        _, flow = flow_word(standing.flow, standing.ship)
-        remaining = one.budget.remaining_ratio
         rows.append(
             [
-                click.style(f"{letter:>2}", fg=_COLOURS[letter]),
-                click.style(flow, fg=_FLOW_COLOURS[flow]) if one.watched and not standing.stale else " ",
-                one.slo.service,
-                one.title if one.title != one.slo.service else "",
-                target_text(one.objective.target),
-                budget_bar(None if standing.remaining is None else float(standing.remaining)),
-                "no data" if remaining is None else percent_text(remaining),
-                _left(one),
-                _burn(one, 3600),
-                _burn(one, 6 * 3600),
-                _outlook(one, standing),
+                click.style(f"{one.letter:>2}", fg=_COLOURS[one.letter]),
+                click.style(one.flow, fg=_FLOW_COLOURS[one.flow]) if one.flow else " ",
+                one.service,
+                one.title if one.title != one.service else "",
+                target_text(one.target),
+                budget_bar(None if one.bar is None else float(one.bar)),
+                "no data" if one.left is None else percent_text(one.left),
+                one.amount,
+                *one.burns,
+                one.outlook,
             ]
         )
     header = ["", "", "service", "slo", "target", "budget left", "", "", "1h", "6h", "outlook"]
     # what a narrow terminal can do without, first to go first
     for line in table(rows, right=(6, 7, 8, 9), header=header, expendable=(4, 9, 8, 5, 7, 2)):
         say(line)
-    services = len({one.slo.service for one in found})
-    as_of = {one.statement.at for one in found}
+    services = len({one.service for one in lines})
+    newest = max(as_of)
     when = f"as of {time_text(newest)}" if len(as_of) == 1 else "each as of the end of its data (-o json tells)"
     tail = f"{fine} more are fine (--all). " if fine else ""
     say()
@@ -141,32 +178,11 @@ def target_text(target: Fraction) -> str:
     return f"{float(target * 100):.6g} %"
 
 
-def _left(one: Assessment) -> str:
-    from tightrope.budget.words import amount_text
-
-    if one.budget.remaining_ratio is None:
-        return ""
-    return amount_text(one.budget.allowed - one.budget.consumed, one.statement.unit_s)
-
-
 def _burn(one: Assessment, lookback_s: int) -> str:
     from tightrope.budget.words import burn_text
 
     burn = next((burn for burn in one.statement.burns if burn.lookback_s == lookback_s), None)
     return burn_text(None if burn is None or burn.no_traffic else burn.rate)
-
-
-def _outlook(one: Assessment, standing: Standing) -> str:
-    from tightrope.budget.words import outlook_text
-
-    firing = [condition.severity for condition in one.firing]
-    if standing.stale:
-        age = "never any data" if standing.age_s is None else f"no data for {span_text(standing.age_s)}"
-        return f"{age}, the gate waits, then stops"
-    text = outlook_text(standing.coming, standing.coming_at, one.statement.at)
-    if standing.holds_features:
-        text = f"features wait, {text}"
-    return f"{firing[0]} firing, {text}" if firing and one.watched else text
 
 
 @click.command()

@@ -8,6 +8,7 @@ lost, and nothing is told twice.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,6 +84,15 @@ COVERED_EVERY_S = 60
 """How often what was counted of received samples is stored, so that they need not be counted again."""
 
 Exam = tuple[Specs | None, tuple[SpecError, ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Columns:
+    """Of a group of tracks: the ids of their records, their resolutions, and their places on the boards of these."""
+
+    series: npt.NDArray[np.int32]
+    steps: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
 
 
 @dataclass(slots=True, eq=False)
@@ -166,6 +176,7 @@ class Live:
         self._seen: object = None
         self._problems: tuple[SpecError, ...] = ()
         self._tracks: dict[str, Track] = {}
+        self._of_service: dict[str, list[str]] = {}
         self._by_series: dict[int, Track] = {}
         self._boards: dict[int, Board] = {}
         self._evaluator = LiveEvaluator(self._rows)
@@ -179,6 +190,7 @@ class Live:
         self._waiting = 0
         self._taken = 0  # the highest inbox sequence that was counted
         self._covered_at = 0
+        self._columns: dict[int, _Columns] = {}
         self._late: set[str] = set()
         self._begins: dict[str, int] = {}  # where the records of tracks begin, if nothing older is kept
         self._unready: set[str] = set()  # tracks that were not evaluated yet
@@ -395,6 +407,10 @@ class Live:
         self._evaluator.dismiss([key for key in gone if key in self._evaluator])
         self._forget_places()
         self._tracks = found
+        self._columns.clear()
+        self._of_service = {}
+        for key, track in found.items():
+            self._of_service.setdefault(track.slo.service, []).append(key)
         for track in found.values():
             track.members = tuple(found[one.key] for one in track.members)
         self._find_records(asked, remembered)
@@ -663,12 +679,29 @@ class Live:
         for track, series in zip(new, self._slices.admit(keys) if new else (), strict=True):
             track.series = series
             self._by_series[series] = track
-        ids = np.array([-1 if one.series is None else one.series for one in group], np.int32)
+        if new:
+            self._columns.clear()
+        ids = self._columns_of(group).series
         known = ids[tracks] >= 0
         if not known.all():
             tracks, slots, bad, total, covered = tracks[known], slots[known], bad[known], total[known], covered[known]
         self._note_many(group, tracks, slots, bad, total, covered)
         news.add(ids[tracks], slots, bad, total, covered)
+
+    def _columns_of(self, group: Sequence[Track]) -> _Columns:
+        """What does not change from turn to turn of the tracks of a group, in their order."""
+        found = self._columns.get(id(group))
+        if found is None:
+            steps = [one.step_s or 0 for one in group]
+            places = [
+                self._boards.setdefault(step, Board(step)).seat(one) if step else -1
+                for one, step in zip(group, steps, strict=True)
+            ]
+            series = [-1 if one.series is None else one.series for one in group]
+            found = self._columns[id(group)] = _Columns(
+                np.array(series, np.int32), np.array(steps, np.int64), np.array(places, np.int64)
+            )
+        return found
 
     def _note_many(
         self,
@@ -680,11 +713,11 @@ class Live:
         covered: npt.NDArray[np.bool_],
     ) -> None:
         """As `_note`, for rows of many tracks at once: *tracks* are places in *group*."""
-        steps = np.array([one.step_s or 0 for one in group], np.int64)
+        steps, places = self._columns_of(group).steps, self._columns_of(group).places
+        ends = np.fromiter((one.evaluated_to or -1 for one in group), np.int64, len(group))
         for step in np.unique(steps[tracks]).tolist():
             board = self._boards.setdefault(step, Board(step))
-            places = np.array([board.seat(one) if one.step_s == step else -1 for one in group], np.int64)
-            done = np.array([-1 if one.evaluated_to is None else one.evaluated_to // step for one in group], np.int64)
+            done = np.where(ends >= 0, ends // step, -1)
             mine = steps[tracks] == step
             whose, when = tracks[mine], slots[mine]
             late = (done[whose] >= 0) & (when < done[whose])
@@ -763,6 +796,8 @@ class Live:
                 self._tracks[key].late = False
         self._late.clear()
         self._forget_places()
+        gc.collect()
+        gc.freeze()  # what was admitted stays: the collector need not look through all of it in the middle of a turn
 
     def _admit(self, ready: Sequence[tuple[Track, int]], turn: _Turn) -> None:
         """Bring tracks to their marks by replay, and hand them to the evaluator together."""
@@ -859,17 +894,27 @@ class Live:
     def _evaluate(self, turn: _Turn) -> None:
         """Tick every objective up to its watermark, slice by slice, all that end at one instant together."""
         due: dict[int, list[tuple[Track, int]]] = {}
+        soonest: dict[int, int] = {}  # by resolution: slices that end later are not overdue
         for track in self._tracks.values():
-            if track.evaluated_to is None or track.plan is None:
+            done, plan = track.evaluated_to, track.plan
+            if done is None or plan is None:
+                continue
+            step = track.step_s or plan.step_s
+            overdue = soonest.get(step)
+            if overdue is None:
+                overdue = soonest[step] = (turn.at - max(GRACE_SLICES * step, GRACE_S)) // step * step
+            told = track.complete_to if track.kind in RECEIVED else track.asked_to
+            next_end = done + plan.step_s
+            if next_end > overdue and told is not None and not track.members and next_end > told:
                 continue
             mark = self._watermark(track, turn.at)
-            if mark is not None and mark >= track.evaluated_to + track.plan.step_s:
-                due.setdefault(track.plan.step_s, []).append((track, mark))
+            if mark is not None and mark >= next_end:
+                due.setdefault(plan.step_s, []).append((track, mark))
         self._know_outside(turn.at)
         for step_s, group in due.items():
             while group:
-                end = min((track.evaluated_to or 0) + step_s for track, _ in group)
-                ready = [track for track, _ in group if (track.evaluated_to or 0) + step_s == end]
+                end = min(track.evaluated_to or 0 for track, _ in group) + step_s
+                ready = [track for track, _ in group if track.evaluated_to == end - step_s]
                 self._tick(step_s, end, ready, turn)
                 group = [(track, mark) for track, mark in group if (track.evaluated_to or 0) + step_s <= mark]
         for step_s, board in self._boards.items():
@@ -1144,7 +1189,7 @@ class Live:
     def assessments(self, service: str) -> list[Assessment]:
         """Where the objectives of a service stand; raises `NotFoundError` where the specs have no such service."""
         with self._lock:
-            keys = [key for key, one in self._tracks.items() if one.slo.service == service]
+            keys = self._of_service.get(service, ())
             if not keys and service not in self._snapshot.specs.services:
                 raise NotFoundError(f"there is no service named {service!r}", remedy="GET /api/v1/services lists them")
             return [self.assessment(key) for key in keys if self._tracks[key].evaluated_to is not None]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from tightrope.budget.words import Standing
+from tightrope.base.units import span_text
+from tightrope.budget.words import Standing, amount_text, outlook_text
 from tightrope.loop.assess import Assessment
 from tightrope.loop.forecasting import forecast_of
 from tightrope.policy.decision import Forecast
@@ -54,3 +55,22 @@ def by_service(assessments: Sequence[Assessment]) -> dict[str, list[Assessment]]
     for one in assessments:
         found.setdefault(one.slo.service, []).append(one)
     return found
+
+
+def outlook_of(assessment: Assessment, standing: Standing) -> str:
+    """What is coming for one objective that stands so, to follow its name or stand in a column."""
+    firing = [condition.severity for condition in assessment.firing]
+    if standing.stale:
+        age = "never any data" if standing.age_s is None else f"no data for {span_text(standing.age_s)}"
+        return f"{age}, the gate waits, then stops"
+    text = outlook_text(standing.coming, standing.coming_at, assessment.statement.at)
+    if standing.holds_features:
+        text = f"features wait, {text}"
+    return f"{firing[0]} firing, {text}" if firing and assessment.watched else text
+
+
+def left_of(assessment: Assessment) -> str:
+    """How much of an objective's budget is left, with its unit; empty where that is not known."""
+    if assessment.budget.remaining_ratio is None:
+        return ""
+    return amount_text(assessment.budget.allowed - assessment.budget.consumed, assessment.statement.unit_s)

@@ -26,7 +26,7 @@ _FORESEEN_S, _AT_LAST_S, _MOST_ANEW = MINUTE_S, 15 * MINUTE_S, 6
 """A forecast holds for a minute; of older ones so many are made anew for one board, and all after the longer time."""
 
 _MOST_SPARKS = 40
-_FRESH_S, _PATIENCE_S = 2 * MINUTE_S, 0.1
+_FRESH_S, _PATIENCE_S = 30, 0.1
 """A board that is not older is shown while a newer one is drawn up, if that takes longer than the shorter time."""
 
 
@@ -161,13 +161,17 @@ class Boards:
             if self._drawing is None or self._drawing.done():
                 self._drawing = self._drawer.submit(self._draw)
             drawing = self._drawing
-        fresh = board is not None and 0 <= now - board.drawn_at < _FRESH_S
+        if board is None or not self._will_do(board, now):
+            return drawing.result()
         try:
-            return drawing.result(_PATIENCE_S if fresh else None)
+            return drawing.result(_PATIENCE_S)
         except TimeoutError:
-            if board is None:
-                raise AssertionError("the first board is waited for") from None
             return board
+
+    def _will_do(self, board: Board, now: int) -> bool:
+        """Whether an older board is good enough while a newer one is drawn up: of the same services, and just now."""
+        same = board.snapshot.specs is self._server.live.snapshot.specs
+        return bool(board.posts) and same and 0 <= now - board.drawn_at < _FRESH_S
 
     def _draw(self) -> Board:
         self._board = self._drawn_up(self._server.live.snapshot, self._server.now())

@@ -147,7 +147,7 @@ def _unmeasured(visit: Visit, name: str) -> Response:
         current="services",
         service=name,
         slos=[slo.name for slo in slos],
-        answer=f"{name} has sent no data yet." if slos else f"Nothing is promised of {name} yet: it has no SLO.",
+        answer=f"{name} is not evaluated yet." if slos else f"Nothing is promised of {name} yet: it has no SLO.",
         reading=fillings(reading),
     )
 

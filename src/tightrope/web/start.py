@@ -70,7 +70,7 @@ def _answer(watched: bool, measured: bool, asked: bool, reading: list[Filling]) 
         many = f"{len(reading):,} SLOs" if len(reading) > 1 else "the SLO"
         return f"The history of {many} is being read, {percent_text(share, 0)} of it so far."
     if not measured:
-        return "The promise stands; no telemetry has come in for it yet."
+        return "The promise stands; no telemetry was evaluated for it yet."
     if not asked:
         return "The budget is known. Ask the gate from your pipeline next."
     return "All of it works: promise, telemetry, budget and gate."
