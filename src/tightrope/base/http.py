@@ -85,6 +85,10 @@ class HttpClient:
         """Get a page, with *headers* of this one request, and hand out the answer; raises as `post_form` does."""
         return self._ask("GET", path, headers=dict(headers or {}))
 
+    def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send a body by any method, which may be repeated without harm; raises as `post_form` does."""
+        return self._ask(method, path, content=body, headers=dict(headers))
+
     def _ask(self, method: str, path: str, **request: Any) -> Reply:
         import httpx2
 

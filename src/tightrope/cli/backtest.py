@@ -10,7 +10,15 @@ import click
 
 from tightrope.base.units import percent_text, span_text, time_text
 from tightrope.cli.budget import tell_quality
-from tightrope.cli.options import Instant, output_option, spec_paths, specs_option, strict_option
+from tightrope.cli.options import (
+    Instant,
+    chosen_server,
+    output_option,
+    server_option,
+    spec_paths,
+    specs_option,
+    strict_option,
+)
 from tightrope.cli.output import progress, say, shown_command, structured, table, warn
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ _MOST = 20
 @click.option(
     "--svg", type=click.Path(dir_okay=False), help="Write the burn-down with alert episodes there, of one SLO."
 )
+@server_option
 def backtest(
     names: tuple[str, ...],
     files: tuple[str, ...],
@@ -49,6 +58,7 @@ def backtest(
     deployments: str | None,
     report: str | None,
     svg: str | None,
+    server: str,
 ) -> None:
     """Run specs over history: alert episodes, policy states, and what the gate would have stopped."""
     from tightrope.app import assess_specs, choose, load_specs, now
@@ -58,6 +68,21 @@ def backtest(
 
     if since is not None and until is not None and since >= until:
         raise click.UsageError(f"--from {time_text(since)} is not before --to {time_text(until)}.")
+    asked = chosen_server(server, files, strict=strict, report=report, svg=svg)
+    if asked:
+        from tightrope.cli import remote
+
+        remote.backtest(
+            asked,
+            names,
+            files,
+            form,
+            since=since,
+            until=until,
+            incidents=read_incidents(labels) if labels else None,
+            deployments=read_deployments(deployments) if deployments else None,
+        )
+        return
     specs = load_specs(spec_paths(files))
     incidents = read_incidents(labels) if labels else ()
     deployed = read_deployments(deployments) if deployments else ()

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tightrope.base.units import duration_text, percent_text, span_text, time_text
-from tightrope.cli.options import at_option, incidents_option, output_option, spec_paths, specs_option, strict_option
+from tightrope.cli.options import (
+    at_option,
+    chosen_server,
+    incidents_option,
+    output_option,
+    server_option,
+    spec_paths,
+    specs_option,
+    strict_option,
+)
 from tightrope.cli.output import budget_bar, progress, room_for_lines, say, structured, table, warn
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ _FLOW_COLOURS = {"S": "red", "G": "yellow", "F": "green"}
     "--basis", type=click.Choice(["observed", "projected"]), help="Which budget to show. Default: the policy's."
 )
 @click.option("--all", "everything", is_flag=True, help="Show also the services that are fine.")
+@server_option
 def status(
     names: tuple[str, ...],
     files: tuple[str, ...],
@@ -41,11 +51,18 @@ def status(
     strict: bool,
     basis: str | None,
     everything: bool,
+    server: str,
 ) -> None:
     """Show where every objective stands: budget left, burn, alerts, flow.
 
     Without --at, files are shown as of the end of their data, and servers as of now.
     """
+    asked = chosen_server(server, files, at=at, incidents=incidents, strict=strict)
+    if asked:
+        from tightrope.cli import remote
+
+        remote.status(asked, names, form, basis, everything=everything)
+        return
     from tightrope.app import assess_specs, choose, load_specs
     from tightrope.backtest.labels import read_incidents
     from tightrope.loop.documents import status_document
@@ -192,7 +209,10 @@ def _burn(one: Assessment, lookback_s: int) -> str:
 @output_option
 @incidents_option
 @strict_option
-def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incidents: str | None, strict: bool) -> None:
+@server_option
+def explain(
+    name: str, files: tuple[str, ...], at: int | None, form: str, incidents: str | None, strict: bool, server: str
+) -> None:
     """Say why SERVICE (or SLO) is in its state: since when, what would change it, and when.
 
     It speaks of the same instant as the gate, and agrees with it: now, or --at. With a code such as TR012, explain that
@@ -202,6 +222,12 @@ def explain(name: str, files: tuple[str, ...], at: int | None, form: str, incide
         from tightrope.app import explain_finding
 
         say(explain_finding(name.upper()))
+        return
+    asked = chosen_server(server, files, at=at, incidents=incidents, strict=strict)
+    if asked:
+        from tightrope.cli import remote
+
+        remote.explain(asked, name, form)
         return
     from tightrope.app import assess_specs, choose, decide_on, load_specs, now
     from tightrope.backtest.labels import read_incidents

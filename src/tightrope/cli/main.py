@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": ("budget:explain", "Say why a service is in its state, what would change it, and when."),
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
+    "apply": ("apply:apply", "Send specs to a server, which follows them from then on."),
     "audit": ("audit:audit", "Look up recorded decisions, and verify that the record is as it was written."),
     "token": ("access:token", "Create, list and revoke the tokens that a server takes."),
     "alert": ("alert:alert", "Show alerts and who was told, silence them, test the channels."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -94,6 +94,35 @@ def data_option(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..
         callback=given,
         help="Where decisions are recorded: a directory, or postgresql://user@host/database. Default: TIGHTROPE_DATA.",
     )
+
+
+def server_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--server``: ask a running server instead."""
+    return click.option(
+        "--server",
+        metavar="URL",
+        default="",
+        help="Ask this server instead of specs and telemetry. Default: TIGHTROPE_SERVER, unless -f is given.",
+    )(command)
+
+
+def chosen_server(server: str, files: Sequence[str] = (), **unfit: object) -> str:
+    """Which server is meant, if any; *unfit* are options that have no meaning for a server.
+
+    Raises:
+        UsageError: Such an option was given.
+    """
+    from tightrope.base.errors import UsageError
+    from tightrope.base.settings import environment
+
+    found = server or ("" if files else environment("TIGHTROPE_SERVER"))
+    given = [name for name, value in unfit.items() if value]
+    if found and given:
+        option = given[0].replace("_", "-")
+        raise UsageError(
+            f"--{option} goes with specs, and not with a server", remedy="leave it out, or give -f in place of --server"
+        )
+    return found
 
 
 def spec_paths(files: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ from tightrope.base.errors import DataError, SourceUnreachableError, StoreError,
 from tightrope.base.units import time_text
 from tightrope.cli.options import (
     at_option,
+    chosen_server,
     data_option,
     incidents_option,
     output_option,
+    server_option,
     spec_paths,
     specs_option,
     strict_option,
@@ -49,6 +51,7 @@ from tightrope.specs.model import ChangeKind
     "recorded in --data: block exits 5 for what is gated without data, allow answers all the same, with a warning.",
 )
 @data_option(required=False)
+@server_option
 @click.pass_context
 def gate(
     ctx: click.Context,
@@ -69,6 +72,7 @@ def gate(
     timeout: str,
     on_unavailable: str,
     data: str,
+    server: str,
 ) -> None:
     """Ask whether a change to SERVICE may go out: exit 0 go, 3 stop, 4 wait, 5 telemetry or record out of reach.
 
@@ -78,6 +82,23 @@ def gate(
     _refuse_what_is_no_text(
         {"SERVICE": service, "--change": change, "--title": title, "--env": environment, "--as": asked_by}
     )
+    asked = chosen_server(server, files, at=at, incidents=incidents, strict=strict)
+    if asked:
+        from tightrope.base.units import parse_duration
+        from tightrope.cli import remote
+
+        question: dict[str, object] = {"environment": environment, "change": change, "title": title, "as": asked_by}
+        question |= {"kind": kind} if kind else {}
+        question |= ({"message": message} if message else {}) | ({"labels": label} if label else {})
+        remote.gate(
+            asked,
+            service,
+            question,
+            form,
+            hold_s=parse_duration(timeout).seconds if hold else 0,
+            allow=on_unavailable == "allow",
+            paint=painted,
+        )
     from tightrope.app import decide_gate, load_specs, now
     from tightrope.backtest.labels import read_incidents
     from tightrope.base.units import parse_duration

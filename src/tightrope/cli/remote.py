@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlencode
 
 import click
@@ -30,12 +31,18 @@ from tightrope.base.errors import (
 from tightrope.base.http import HttpClient, HttpSettings, Reply, shown_url
 from tightrope.base.settings import environment
 from tightrope.base.units import percent_text, span_text
-from tightrope.cli.output import room_for_lines, say, structured, table, warn
+from tightrope.cli.output import say, structured, table, warn
+
+if TYPE_CHECKING:
+    from tightrope.backtest.labels import Deployment
+    from tightrope.engine.plan import Incident
 
 ENDINGS = frozenset({".yaml", ".yml", ".json"})
 SKEW_S = 30
 """By how much the clocks may differ without a word."""
 
+_AGAIN_S, _MOST, _OPEN_END = 15, 20, 2**40
+_EXIT_CODES = {"go": 0, "stop": 3, "wait": 4}
 _ERRORS: dict[int, type[TightropeError]] = {
     401: UnauthorizedError,
     403: ForbiddenError,
@@ -71,6 +78,15 @@ class Remote:
         headers = {"Content-Type": "application/json"}
         return self._document(self._sent("POST", f"/api/v1{path}", json.dumps(document).encode(), headers))
 
+    def text(self, path: str, document: Mapping[str, Any]) -> str:
+        """Send a document whose answer is for people."""
+        headers = {"Content-Type": "application/json"}
+        reply = self._sent("POST", f"/api/v1{path}", json.dumps(document).encode(), headers)
+        if reply.status >= 300:
+            self._document(reply)
+        self._tell_skew(reply.headers.get("date", ""))
+        return reply.text
+
     def put(self, path: str, text: str) -> Any:
         """Send YAML."""
         headers = {"Content-Type": "application/yaml"}
@@ -101,7 +117,10 @@ class Remote:
         if reply.status < 300:
             return document
         problem = document if isinstance(document, dict) else {}
-        detail, remedy = str(problem.get("detail", f"the server answers {reply.status}")), str(problem.get("remedy", ""))
+        detail, remedy = (
+            str(problem.get("detail", f"the server answers {reply.status}")),
+            str(problem.get("remedy", "")),
+        )
         faults = [one for one in problem.get("errors", ()) if isinstance(one, dict)]
         if any(one.get("code") for one in faults):
             raise SpecsInvalidError(tuple(_finding(one) for one in faults))
@@ -129,32 +148,6 @@ class Remote:
             self._told_skew = True
             way = "ahead of" if ahead > 0 else "behind"
             warn(f"warning: this machine's clock is {span_text(abs(ahead))} {way} the server's")
-
-
-def server_option(command: Any) -> Any:
-    """``--server``: ask a running server instead."""
-    return click.option(
-        "--server",
-        metavar="URL",
-        default="",
-        help="Ask this server instead of specs and telemetry. Default: TIGHTROPE_SERVER, unless -f is given.",
-    )(command)
-
-
-def chosen_server(server: str, files: Sequence[str] = (), **unfit: object) -> str:
-    """Which server is meant, if any; *unfit* are options that have no meaning for a server.
-
-    Raises:
-        UsageError: Such an option was given.
-    """
-    found = server or ("" if files else environment("TIGHTROPE_SERVER"))
-    given = [name for name, value in unfit.items() if value]
-    if found and given:
-        option = given[0].replace("_", "-")
-        raise UsageError(
-            f"--{option} goes with specs, and not with a server", remedy="leave it out, or give -f in place of --server"
-        )
-    return found
 
 
 # --- status and explain --------------------------------------------------------------------------------------------
@@ -203,8 +196,10 @@ def status(server: str, names: Sequence[str], form: str, basis: str | None, *, e
 def _named(remote: Remote, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The status of services and of SLOs that were named; of all where none was."""
     if asked["service"] and asked["slo"]:
-        both = [asked | {"slo": []}, asked | {"service": []}]
-        found = {(one["service"], one["slo"], one.get("objectiveName")): one for each in both for one in _named(remote, each)}
+        both = [{**asked, "slo": []}, {**asked, "service": []}]
+        found = {
+            (one["service"], one["slo"], one.get("objectiveName")): one for each in both for one in _named(remote, each)
+        }
         return list(found.values())
     documents: list[dict[str, Any]] = remote.get("/status", **asked)
     return documents
@@ -266,35 +261,168 @@ def _burn(one: Mapping[str, Any], lookback: str) -> str:
 # --- the gate ------------------------------------------------------------------------------------------------------
 
 
-def ask_gate(server: Remote, service: str, question: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask a server's gate; the decision as a document.
+def ask_gate(server: Remote, service: str, question: Mapping[str, Any], *, plain: bool) -> tuple[str, Any]:
+    """Ask a server's gate.
+
+    Returns:
+        The verdict, and the decision as a document; *plain*, as the lines that the server writes for people.
 
     Raises:
         SourceUnreachableError: It can't be reached, or has no answer just now.
     """
+    path = f"/gate/{quote(service, safe='')}"
     try:
-        found: dict[str, Any] = server.post(f"/gate/{quote(service, safe='')}", question)
+        if not plain:
+            document = server.post(path, question)
+            return document["verdict"], document
+        lines = server.text(f"{path}?dialect=plain", question).splitlines()
     except BusyError as error:
         raise SourceUnreachableError(error.message, remedy=error.remedy) from None
-    return found
+    word = lines[0].partition(" ")[0].lower() if lines else ""
+    return ("go" if word == "exempt" else word), lines
 
 
-def show_decision(document: Mapping[str, Any], form: str, style: Any) -> None:
-    """Print a decision as ``gate`` does."""
-    if form == "table":
-        from tightrope.policy.notation import decision_of_document
-        from tightrope.policy.rendering import decision_lines
+def gate(
+    server: str,
+    service: str,
+    question: Mapping[str, Any],
+    form: str,
+    *,
+    hold_s: int,
+    allow: bool,
+    paint: Callable[[str, str], str],
+) -> NoReturn:
+    """Ask a server's gate, print its answer as ``gate`` does, and exit with the code of its verdict.
 
-        for line in decision_lines(decision_of_document(document), style=style, width=min(100, room_for_lines())):
+    Args:
+        server: Where it is.
+        service, question: What is asked.
+        form: How to print.
+        hold_s: For how many seconds to wait for go or stop; 0: not at all.
+        allow: Go on, with a warning, if the gate can't be asked.
+        paint: Colours the first word.
+    """
+    from tightrope.app import now
+
+    remote, deadline = Remote(server), now() + hold_s
+    plain = form == "table"
+    while True:
+        try:
+            verdict, told = ask_gate(remote, service, question, plain=plain)
+        except SourceUnreachableError as error:
+            if now() < deadline:
+                warn(f"waiting: {error.message}")
+                time.sleep(_AGAIN_S)
+                continue
+            if allow:
+                warn(f"warning: the gate could not be asked: {error.message}; going on, as --on-unavailable allow says")
+                raise click.exceptions.Exit(0) from None
+            click.echo(f"error: the gate could not be asked: {error.message}", err=True)
+            if error.remedy:
+                click.echo(f"  = help: {error.remedy}", err=True)
+            raise click.exceptions.Exit(5) from None
+        if verdict != "wait" or now() >= deadline:
+            break
+        warn(f"waiting: {told[1].strip() if plain else told['summary']}")
+        time.sleep(_AGAIN_S)
+    if plain:
+        word = told[0].partition(" ")[0]
+        for line in [paint(word, word.lower()) + told[0][len(word) :], *told[1:]]:
             say(line)
-        return
-    structured(document, form)
-    for reason in document["reasons"]:
-        if reason["outcome"] == "warn":
-            warn(f"warning: {reason['says']}")
+    else:
+        structured(told, form)
+        for reason in told["reasons"]:
+            if reason["outcome"] == "warn":
+                warn(f"warning: {reason['says']}")
+    raise click.exceptions.Exit(_EXIT_CODES[verdict])
 
 
 # --- backtest and apply --------------------------------------------------------------------------------------------
+
+
+def backtest(
+    server: str,
+    names: Sequence[str],
+    files: Sequence[str],
+    form: str,
+    *,
+    since: int | None,
+    until: int | None,
+    incidents: Sequence[Incident] | None,
+    deployments: Sequence[Deployment] | None,
+) -> None:
+    """Print ``backtest`` over what a server has stored: of its specs, or of edited ones in *files*."""
+    from tightrope.base.units import time_text
+
+    asked: dict[str, Any] = {"names": list(names)} if names else {}
+    if files:
+        asked["specs"] = gathered(files)[0]
+    if since is not None:
+        asked["from"] = time_text(since)
+    if until is not None:
+        asked["to"] = time_text(until)
+    if incidents is not None:
+        asked["labels"] = [_label(one) for one in incidents]
+    if deployments is not None:
+        asked["deployments"] = [
+            {
+                "time": time_text(one.at),
+                "service": one.service,
+                "kind": one.kind,
+                "change": one.change,
+                "environment": one.environment,
+            }
+            for one in deployments
+        ]
+    found = Remote(server).post("/backtest", asked)
+    if form != "table":
+        structured(found["documents"], form)
+    else:
+        for one in found["documents"]:
+            _show_backtest(one)
+    if found["preview"]:
+        warn(found["preview"]["summary"])
+
+
+def _label(one: Incident) -> dict[str, Any]:
+    from tightrope.base.units import time_text
+
+    label = {"start": time_text(one.start), "service": one.service, "severity": one.severity, "cause": one.cause}
+    end = {"end": time_text(one.end)} if one.end < _OPEN_END else {}
+    return label | {"id": one.id} | end
+
+
+def _show_backtest(one: Mapping[str, Any]) -> None:
+    title = one["slo"] + (f"/{one['objectiveName']}" if one.get("objectiveName") else "")
+    if one["from"] is None:
+        say(f"{title}: nothing was measured", bold=True)
+        return
+    say(f"{title}  {one['service']}, {one['from']} to {one['to']}", bold=True)
+    when = f" at {one['worstAt']}" if one["worstAt"] else ""
+    say(f"  worst budget left  {percent_text(one['worstRemaining'])}{when}")
+    total = sum(one["hoursInState"].values()) or 1
+    spent = [
+        f"{name} {span_text(hours * 3600)} ({percent_text(hours / total, 0)})"
+        for name, hours in one["hoursInState"].items()
+    ]
+    say(f"  time in states     {', '.join(spent)}")
+    if one["hoursStale"]:
+        say(f"  without data       {span_text(one['hoursStale'] * 3600)}")
+    counts: dict[str, int] = {}
+    for episode in one["episodes"]:
+        counts[episode["condition"]] = counts.get(episode["condition"], 0) + 1
+    say("  alerts             " + (", ".join(f"{name} {count}×" for name, count in counts.items()) or "none"))
+    for name, score in one.get("scores", {}).items():
+        found = f"{score['found']} of {score['incidents']} incidents, {score['needless']} needless alerts"
+        say(f"  {name:<17}  {found}")
+    for move in one["transitions"][-_MOST:]:
+        say(f"  {move['at']}  {move['from']} → {move['to']}: {move['reason']}")
+    if len(one["transitions"]) > _MOST:
+        say(f"  … and {len(one['transitions']) - _MOST} earlier transitions (-o json lists all)", dim=True)
+    stopped = one.get("deploymentsStopped", [])
+    if stopped:
+        say(f"  {len(stopped)} deployments would have been stopped (-o json lists them)")
+    say("")
 
 
 def apply(server: str, paths: Sequence[str], form: str, *, dry_run: bool) -> None:
@@ -376,7 +504,9 @@ def _placed(finding: SpecError, lines: Sequence[tuple[int, str]], text: str) -> 
 
 
 def _finding(fault: Mapping[str, Any]) -> SpecError:
-    place = Place(str(fault.get("file", "")), fault.get("line") or 1, fault.get("column") or 1, fault.get("length") or 1)
+    place = Place(
+        str(fault.get("file", "")), fault.get("line") or 1, fault.get("column") or 1, fault.get("length") or 1
+    )
     return SpecError(
         str(fault.get("code") or ""),
         str(fault.get("detail", "")),
@@ -389,11 +519,3 @@ def _finding(fault: Mapping[str, Any]) -> SpecError:
 
 def _each(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, (list, tuple)) else [str(value)]
-
-
-def unavailable(what: str, error: TightropeError) -> NoReturn:
-    """End with exit code 5: the gate has no answer that may be acted on."""
-    click.echo(f"error: {what}", err=True)
-    if error.remedy:
-        click.echo(f"  = help: {error.remedy}", err=True)
-    raise click.exceptions.Exit(5)

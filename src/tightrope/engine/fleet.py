@@ -896,8 +896,8 @@ def _above(mark: Mark, bad: int, total: int) -> bool:
 
 def _has_seen(plan: Plan, memory: Memory, held: Sequence[bool]) -> bool:
     """Whether the last evaluation that went into a memory saw just these columns, as far as that can be told."""
-    if True:
-        return True
+    if memory.history_start is None or held[-1] or memory.stale or len(memory.alerts) != len(plan.conditions):
+        return False
     for column, alert in zip(plan.condition_columns, memory.alerts, strict=True):
         if (alert.held_since is not None) is not held[column] or (alert.firing and not held[column]):
             return False
