@@ -11,7 +11,7 @@ import numpy as np
 
 import tightrope
 
-_BENCHMARKS = ("bandwidth", "engine", "peers", "accuracy", "cold_start", "receivers", "live")
+_BENCHMARKS = ("bandwidth", "engine", "peers", "accuracy", "cold_start", "receivers", "live", "store")
 
 
 def main(names: list[str]) -> int:

@@ -88,7 +88,7 @@ def fleet(size: int) -> Specs:
 def bodies(size: int, at: int, good: np.ndarray, total: np.ndarray) -> list[bytes]:
     """What Prometheus sends of one scrape."""
     series = [
-        ({"__name__": name, "slo": str(number), "job": "shop", "instance": "10.0.0.1:9090"}, [(at * 1000, float(value))])
+        ({"__name__": name, "slo": str(number), "job": "shop", "instance": "shop-1:9090"}, [(at * 1000, float(value))])
         for number in range(size)
         for name, value in (("all_total", total[number]), ("good_total", good[number]))
     ]

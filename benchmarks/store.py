@@ -166,20 +166,29 @@ def _history(folder: Path, fleet: Sequence[Slices]) -> list[list[str]]:
     return found
 
 
+def _from(record: Slices, at: int, count: int) -> Slices:
+    """So many slices of a record from another place on, as if they were its first."""
+    rows = (at + np.arange(count)) % len(record)
+    return Slices(record.start, record.step_s, record.bad[rows], record.total[rows], record.covered[rows])
+
+
 def _live(folder: Path, slos: int, minutes: int = 30) -> list[list[str]]:
     """A minute after another for a whole fleet, read in between, folded at the end."""
     different = _fleet(min(slos, _DIFFERENT))
-    fleet = [different[number % len(different)] for number in range(slos)]
+    # each at another time of its month: a fleet that repeats itself would be packed far too small
+    shift = [number // len(different) * 97 for number in range(slos)]
+    fleet = [_from(different[number % len(different)], shift[number], minutes) for number in range(slos)]
     with opened(str(folder), create=True) as database:
         store = SliceStore(database)
         ids = _admitted(store, fleet)
+        before = _room(folder)
         ticks = [_batch(ids, fleet, slice(minute, minute + 1)) for minute in range(minutes)]
         taken = []
         for one in ticks:
             begin = time.perf_counter()
             store.write(one)
             taken.append(time.perf_counter() - begin)
-        size = _room(folder)
+        size = _room(folder) - before
         begin = time.perf_counter()
         store.read([ids[0]])
         first = time.perf_counter() - begin

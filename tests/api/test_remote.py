@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +45,6 @@ def run(world: World) -> Run:
 def error(result: Result) -> TightropeError:
     assert isinstance(result.exception, TightropeError), result.output
     return result.exception
-
-
-def settled(world: World, found: Any) -> Iterator[Any]:
-    """The same question until no turn of the loop came between it and its answer."""
-    until(lambda: found() is not None)
-    yield found()
 
 
 def test_status_is_the_same_as_from_the_specs(world: World, run: Run) -> None:
@@ -118,7 +111,9 @@ def test_a_gate_that_waits_is_asked_again_until_it_answers_or_time_is_up(
     monkeypatch.setattr(time, "sleep", slept.append)
     waits = run("gate", "search", "--wait", "--timeout", "1s", who="operator")
     assert waits.exit_code == 4, waits.output
-    monkeypatch.setattr(remote, "ask_gate", lambda *_, **__: ("wait" if len(slept) < 3 else "go", ["GO      x", " why"]))
+    monkeypatch.setattr(
+        remote, "ask_gate", lambda *_, **__: ("wait" if len(slept) < 3 else "go", ["GO      x", " why"])
+    )
     slept.clear()
     assert run("gate", "search", "--wait", "--timeout", "1h", who="operator").exit_code == 0
     assert slept == [15, 15, 15]
@@ -198,7 +193,7 @@ def test_what_the_server_refuses_is_told_as_here(world: World, run: Run, tmp_pat
     assert isinstance(error(run("apply", "-f", spec, "--server", world.url)), ConflictError)
     assert isinstance(error(run("status", "--at", "2026-01-01")), UsageError)
     assert isinstance(error(run("status", server="ftp://nowhere")), UsageError)
-    assert run("apply", "-f", spec, server=" ").exit_code == 2
+    assert isinstance(error(run("apply", "-f", spec, server=" ")), UsageError)
 
 
 def test_specs_given_go_before_the_server_of_the_environment(run: Run, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from tightrope.sli.slices import Slices
 from tightrope.specs.defaults import DEFAULT_POLICY, LOOKBACKS_S, default_conditions
 from tightrope.specs.model import (
     AlertFiring,
+    AllOf,
+    AnyOf,
     CalendarWindow,
     ChangeKind,
     Comparison,
@@ -38,6 +40,8 @@ from tightrope.specs.model import (
     Expression,
     Flow,
     Gaps,
+    IncidentOpen,
+    Not,
     PolicyState,
     RemainingIs,
     RollingWindow,
@@ -418,6 +422,43 @@ def test_a_slice_that_comes_late_is_replayed() -> None:
     for end in range(members["a"].at + MINUTE_S, units.start + 1700 * MINUTE_S, MINUTE_S):
         world.tick(end)
     world.compare_statements()
+
+
+@pytest.mark.parametrize("evaluator", ["fleet of blocks", "slow"])
+def test_what_is_learned_of_incidents_later_counts_from_then_on(evaluator: str) -> None:
+    """A cause out of scope that is told afterwards takes bad units out of sums that were made already."""
+    units = minutes(1, 4)
+    bad = np.zeros(len(units), np.int64)
+    bad[300:310], bad[340:420] = units.total[300:310] // 50, 3
+    units = replace(units, bad=np.minimum(bad, units.total))
+    spent = PolicyState(
+        "spent",
+        Flow.STABILITY,
+        frozenset(),
+        enter=AnyOf((RemainingIs(Comparison.LTE, Fraction(0)), IncidentOpen(frozenset()))),
+        exit=AllOf((RemainingIs(Comparison.GT, Fraction(1, 10)), Not(IncidentOpen(frozenset())))),
+    )
+    policy = replace(POLICY, states=(POLICY.states[0], spent))
+    plan = promised(units, window=RollingWindow(Duration(3, "h")), policy=policy)
+    members = {key: Alone(key, plan, units) for key in ("a", "b", "c")}
+    world = World(EVALUATORS[evaluator](60, rows_of(members, 0)), members)
+    for one in members.values():
+        one.start_at(units.start + 400 * MINUTE_S)
+    at = members["a"].at
+    # nobody has evaluated anything with this incident yet
+    members["c"].incidents = (Incident(at - HOUR_S, at + HOUR_S, "sev1"),)
+    world.admit(list(members))
+    causes = [(at - 100 * MINUTE_S, at - 90 * MINUTE_S), (at - 60 * MINUTE_S, at + 20 * MINUTE_S)]
+    states = set()
+    for number, end in enumerate(range(at + MINUTE_S, at + 300 * MINUTE_S, MINUTE_S)):
+        if number in (5, 50, 100, 150):
+            one = members["a"]
+            one.out_of_scope = {5: (causes[0],), 50: (causes[0], causes[1]), 100: (causes[1],), 150: ()}[number]
+            world.evaluator.revise("a", one.incidents, one.out_of_scope)
+        world.tick(end)
+        states.add(tuple(one.memory.policy.state for one in members.values()))
+    assert len(states) > 2
+    assert any(a != b for a, b, _ in states)
 
 
 def test_members_of_many_steps_and_plans_share_an_evaluator() -> None:

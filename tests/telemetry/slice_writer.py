@@ -20,7 +20,7 @@ def main(where: str) -> None:
             slots = np.full(len(ids), number, np.int64)
             total = np.full(len(ids), number + 1, np.int64)
             store.write(Batch(ids, slots, np.zeros(len(ids), np.int64), total, np.ones(len(ids), np.bool_)))
-            print(number, flush=True)
+            print(number, flush=True)  # noqa: T201  its one way to tell
             if number % 7 == 6:
                 store.compact()
 

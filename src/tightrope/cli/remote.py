@@ -92,8 +92,10 @@ class Remote:
         headers = {"Content-Type": "application/yaml"}
         return self._document(self._sent("PUT", f"/api/v1{path}", text.encode(), headers))
 
-    def close(self) -> None:
-        """Let go of the connection."""
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def _sent(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
@@ -158,17 +160,17 @@ def status(server: str, names: Sequence[str], form: str, basis: str | None, *, e
     from tightrope.base.units import parse_time
     from tightrope.cli.budget import Line, show_lines
 
-    remote = Remote(server)
-    services = remote.get("/services", limit=1000)
-    asked: dict[str, Any] = {"service": [], "slo": []}
-    known = {one["name"] for one in services["items"]}
-    for name in names:
-        asked["service" if name in known else "slo"].append(name)
-    asked |= {"basis": basis} if basis else {}
+    with Remote(server) as remote:
+        services = remote.get("/services", limit=1000)
+        asked: dict[str, Any] = {"service": [], "slo": []}
+        known = {one["name"] for one in services["items"]}
+        for name in names:
+            asked["service" if name in known else "slo"].append(name)
+        asked |= {"basis": basis} if basis else {}
+        found = _named(remote, asked if form != "table" else asked | {"outlook": "true"})
     if form != "table":
-        structured(_named(remote, asked), form)
+        structured(found, form)
         return
-    found = _named(remote, asked | {"outlook": "true"})
     if not found:
         say("The server watches no SLO yet.")
         return
@@ -207,16 +209,16 @@ def _named(remote: Remote, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def explain(server: str, name: str, form: str) -> None:
     """Print ``explain`` of a service, or of the service of an SLO, as a server has it."""
-    remote = Remote(server)
-    services = remote.get("/services", limit=1000)["items"]
-    service = next((one["name"] for one in services if one["name"] == name), "")
-    of_slo = next((one["name"] for one in services if name in one["slos"]), "")
-    path = f"/services/{quote(service or of_slo or name, safe='')}/explain"
-    only = {} if service or not of_slo else {"slo": name}
+    with Remote(server) as remote:
+        services = remote.get("/services", limit=1000)["items"]
+        service = next((one["name"] for one in services if one["name"] == name), "")
+        of_slo = next((one["name"] for one in services if name in one["slos"]), "")
+        only = {} if service or not of_slo else {"slo": name}
+        only |= {"outlook": "true"} if form == "table" else {}
+        found = remote.get(f"/services/{quote(service or of_slo or name, safe='')}/explain", **only)
     if form != "table":
-        structured(remote.get(path, **only), form)
+        structured(found, form)
         return
-    found = remote.get(path, **only, outlook="true")
     decision = found["decision"]
     for line in found["text"]:
         say(line)
@@ -304,11 +306,11 @@ def gate(
     """
     from tightrope.app import now
 
-    remote, deadline = Remote(server), now() + hold_s
-    plain = form == "table"
+    deadline, plain = now() + hold_s, form == "table"
     while True:
         try:
-            verdict, told = ask_gate(remote, service, question, plain=plain)
+            with Remote(server) as remote:
+                verdict, told = ask_gate(remote, service, question, plain=plain)
         except SourceUnreachableError as error:
             if now() < deadline:
                 warn(f"waiting: {error.message}")
@@ -374,7 +376,8 @@ def backtest(
             }
             for one in deployments
         ]
-    found = Remote(server).post("/backtest", asked)
+    with Remote(server) as remote:
+        found = remote.post("/backtest", asked)
     if form != "table":
         structured(found["documents"], form)
     else:
@@ -429,7 +432,8 @@ def apply(server: str, paths: Sequence[str], form: str, *, dry_run: bool) -> Non
     """Send specs to a server and print what changed."""
     text, lines = gathered(paths)
     try:
-        done = Remote(server).put(f"/specs{'?dryRun=true' if dry_run else ''}", text)
+        with Remote(server) as remote:
+            done = remote.put(f"/specs{'?dryRun=true' if dry_run else ''}", text)
     except SpecsInvalidError as error:
         raise SpecsInvalidError(tuple(_placed(one, lines, text) for one in error.findings)) from None
     if form != "table":

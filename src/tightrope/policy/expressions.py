@@ -7,9 +7,13 @@ The language runs in the library `cel`, which has no limit on cost; so an expres
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
+from threading import Lock
 from typing import Any, NoReturn
 
 from tightrope.base.errors import Place, SpecError
@@ -53,6 +57,7 @@ GATE_FACTS = PREDICATE_FACTS | frozenset(
 )
 """What a rule of the gate sees; docs/policy.md has the table."""
 
+_LOADING = Lock()
 _LOOPS = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter"})
 _STRINGS = re.compile(r"""'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*\"""", re.DOTALL)
 _WHERE = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)")
@@ -127,10 +132,8 @@ def _failure(error: Exception, facts: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=512)
 def _program(text: str, place: Place) -> Any:
     _bounded(text, place)
-    import cel
-
     try:
-        program = cel.compile(text)
+        program = _language().compile(text)
     except ValueError as error:
         found = _WHERE.search(str(error))
         if found is None:
@@ -141,6 +144,25 @@ def _program(text: str, place: Place) -> Any:
             text, place, re.sub(r",? expecting \{.*", "", what), "look at what stands there and just before it", offset
         )
     return program
+
+
+def _language() -> Any:
+    """The library, without its command line: that comes along with the package, and takes ten times as long to load."""
+    with _LOADING:
+        loaded = sys.modules.get("cel.cel")
+        if loaded is not None:
+            return loaded
+        package = find_spec("cel")
+        places = package.submodule_search_locations if package is not None else None
+        inner = PathFinder.find_spec("cel.cel", places) if places is not None else None
+        if inner is None or inner.loader is None:
+            import cel
+
+            return cel
+        loaded = module_from_spec(inner)
+        inner.loader.exec_module(loaded)
+        sys.modules["cel.cel"] = loaded  # it can be loaded once only: whoever imports the package later gets this one
+        return loaded
 
 
 def _bounded(text: str, place: Place) -> None:
