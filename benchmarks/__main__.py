@@ -11,7 +11,7 @@ import numpy as np
 
 import tightrope
 
-_BENCHMARKS = ("bandwidth", "engine", "peers", "accuracy", "cold_start", "receivers", "live", "store")
+_BENCHMARKS = ("bandwidth", "engine", "peers", "accuracy", "cold_start", "receivers", "live", "loop", "store", "gate")
 
 
 def main(names: list[str]) -> int:

@@ -22,6 +22,8 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _ENVIRONMENT = (
     ("NO_COLOR", "Not empty: plain text, as with `--no-color`."),
     ("TIGHTROPE_DATA", "Where decisions are recorded, for commands that take `--data`; that option goes first."),
+    ("TIGHTROPE_SERVER", "The server that is asked, for commands that take `--server`; `-f` and that option go first."),
+    ("TIGHTROPE_TOKEN", "The token that is shown to that server."),
     ("TIGHTROPE_DEBUG", "Not empty: a bug ends in its traceback, for a report; known errors never do."),
 )
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy.event import listen
 
 from tightrope.access import tokens
 from tightrope.access.roles import LOCAL, Actor, Permission, Role
@@ -31,6 +32,7 @@ from tightrope.base.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    StoreError,
     UnauthorizedError,
     UsageError,
 )
@@ -235,6 +237,24 @@ def test_uses_are_noted_once_a_minute(access: Access, database: Database) -> Non
     with database.writing() as connection:
         AccessStore(connection).note_token_uses({access.tokens(LOCAL)[0].id: NOON + 7})
     assert access.tokens(LOCAL)[0].last_used_at == NOON + 30
+
+
+def test_who_is_known_stays_known_though_the_store_cannot_be_written(access: Access, database: Database) -> None:
+    text = _token(access).text
+    if database.engine.dialect.name == "postgresql":
+        only_read = "SET TRANSACTION READ ONLY"
+    else:
+        only_read = "PRAGMA query_only = ON"
+    listen(database.engine, "begin", lambda one: one.exec_driver_sql(only_read))
+    with pytest.raises(StoreError):
+        access.tend(NOON)
+    assert access.actor_of(_bearer(text), NOON + 60).name == "ci"
+
+
+def test_a_use_is_noted_without_anybody_tending(access: Access) -> None:
+    text = _token(access).text
+    access.actor_of(_bearer(text), NOON + 5)
+    assert access.tokens(LOCAL)[0].last_used_at == NOON + 5
 
 
 def test_the_first_admin_is_made_once(access: Access) -> None:

@@ -129,7 +129,7 @@ def test_who_falls_behind_is_let_go(world: World, monkeypatch: pytest.MonkeyPatc
 
         def tell() -> bool:
             hub._tell(rows)
-            return hub.listeners == 0
+            return bool(hub.listeners == 0)
 
         until(tell)
     assert hub.dropped > before

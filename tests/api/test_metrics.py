@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
@@ -14,7 +16,7 @@ from tests.api.world import World
 from tightrope.api.metrics import number_text, written
 from tightrope.loop.gauges import Family
 
-_READ = {False: text_format, True: open_metrics}
+_READ: dict[bool, Callable[[str], Iterable[Metric]]] = {False: text_format, True: open_metrics}
 
 
 @pytest.mark.parametrize("wants_open", [False, True])
@@ -42,6 +44,7 @@ def test_any_label_comes_back_as_it_was(wants_open: bool, value: str) -> None:
 
 
 def test_values_are_written_as_prometheus_writes_them() -> None:
-    values = [0, 1, True, 0.5, 1e300, float("inf"), float("-inf"), float("nan"), Fraction(1, 4), 12.0, -0.25]
+    values: list[int | float | Fraction] = [0, 1, True, 0.5, 1e300, float("inf"), float("-inf"), float("nan")]
+    values += [Fraction(1, 4), 12.0, -0.25]
     expected = ["0", "1", "1", "0.5", "1e+300", "+Inf", "-Inf", "NaN", "0.25", "12", "-0.25"]
     assert [number_text(one) for one in values] == expected

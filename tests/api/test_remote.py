@@ -109,14 +109,19 @@ def test_a_gate_that_waits_is_asked_again_until_it_answers_or_time_is_up(
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    waits = run("gate", "search", "--wait", "--timeout", "1s", who="operator")
-    assert waits.exit_code == 4, waits.output
-    monkeypatch.setattr(
-        remote, "ask_gate", lambda *_, **__: ("wait" if len(slept) < 3 else "go", ["GO      x", " why"])
-    )
-    slept.clear()
-    assert run("gate", "search", "--wait", "--timeout", "1h", who="operator").exit_code == 0
+
+    def ask_gate(*_: object, **__: object) -> tuple[str, list[str]]:
+        return "wait" if len(slept) < 3 else "go", ["GO      search", "  why      it may"]
+
+    monkeypatch.setattr(remote, "ask_gate", ask_gate)
+    assert run("gate", "search").exit_code == 4
+    assert slept == []
+    assert run("gate", "search", "--wait", "--timeout", "1h").exit_code == 0
     assert slept == [15, 15, 15]
+    slept.clear()
+    monkeypatch.setattr("tightrope.app.now", lambda: 1000 * len(slept))
+    assert run("gate", "search", "--wait", "--timeout", "1500s").exit_code == 4
+    assert slept == [15, 15]
 
 
 def test_an_explanation_is_the_same_and_reads_well(world: World, run: Run) -> None:

@@ -9,6 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -17,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.api.world import World
+from tests.conftest import ROOT
 from tightrope.api.application import api_app
 from tightrope.api.shapes import Shape
 
@@ -51,6 +53,7 @@ def test_every_answer_is_one_that_the_document_promises(local: World) -> None:
     schema.config.generation.update(with_security_parameters=False)
     tried = 0
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         operation = result.ok()
 
         @seed(20260101)
@@ -58,7 +61,7 @@ def test_every_answer_is_one_that_the_document_promises(local: World) -> None:
             max_examples=10, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
         )
         @given(case=operation.as_strategy())
-        def asked(case: Case) -> None:
+        def asked(case: Case[Any]) -> None:
             case.call_and_validate(base_url=local.url, checks=list(CHECKS), timeout=20)
 
         asked()
@@ -91,6 +94,14 @@ def test_every_operation_explains_itself_and_names_its_own(world: World) -> None
     assert len(names) == len(set(names))
     for _, path, operation in operations:
         assert "application/problem+json" in operation["responses"]["default"]["content"], path
+
+
+def test_every_route_is_on_the_page_of_the_documentation(world: World) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    routes = [
+        f"### {method.upper()} {path}\n" for path, methods in world.app.openapi()["paths"].items() for method in methods
+    ]
+    assert [route for route in routes if route not in page] == [], "run `make docs`"
 
 
 def test_every_reference_leads_somewhere(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -125,3 +127,18 @@ def test_a_comparison_agrees_with_the_exact_one(remaining: Fraction, percent: in
     bound = Fraction(percent, 100)
     answer = evaluate(Expression(f"remaining < {float(bound):.2f}"), {"remaining": remaining})
     assert answer is (remaining < bound)
+
+
+def test_the_language_comes_without_its_command_line_and_may_be_imported_later_all_the_same() -> None:
+    code = (
+        "import sys\n"
+        "from tightrope.base.errors import Place\n"
+        "from tightrope.policy.expressions import evaluate\n"
+        "from tightrope.specs.model import Expression\n"
+        "assert evaluate(Expression('remaining < 0.5', Place('x')), {'remaining': 0.2}) is True\n"
+        "assert not {'typer', 'prompt_toolkit', 'cel.cli'} & set(sys.modules)\n"
+        "import cel\n"
+        "assert cel.evaluate('1 + 1') == 2\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

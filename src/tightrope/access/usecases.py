@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,7 @@ from tightrope.base.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    StoreError,
     UnauthorizedError,
     UsageError,
 )
@@ -149,6 +151,9 @@ class Access:
             self._known.pop(key, None)
             raise
         self._known[key] = _Known(actor, now)
+        # Who is known stays known, though the note of it must wait; the next minute tries again.
+        with suppress(StoreError):
+            self.tend(now)
         return actor
 
     def _bearer(self, text: str, now: int) -> Actor:
@@ -486,7 +491,11 @@ class Access:
     # --- housekeeping ---------------------------------------------------------------------------------------------
 
     def tend(self, now: int) -> None:
-        """Write down what was used, and forget what is over; does so once a minute, however often it is called."""
+        """Write down what was used, and forget what is over: once a minute, and whenever somebody is looked up then.
+
+        Raises:
+            StoreError: It could not be written down.
+        """
         if 0 <= now - self._noted_at < NOTED_EVERY_S:
             return
         with self._noting:

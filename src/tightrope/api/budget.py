@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -15,6 +15,7 @@ from tightrope.api.visitor import Visit, Visitor, needs
 from tightrope.base.errors import NotFoundError
 from tightrope.base.units import time_text
 from tightrope.budget.words import (
+    Standing,
     amount_text,
     budget_text,
     fleet_sentence,
@@ -25,7 +26,7 @@ from tightrope.budget.words import (
 from tightrope.loop.assess import Assessment
 from tightrope.loop.documents import explain_document, number, status_document
 from tightrope.loop.gatekeeper import ask_gate
-from tightrope.loop.standing import by_service, left_of, outlook_of, standing_of, tightest
+from tightrope.loop.standing import left_of, outlook_of, standing_of, tightest
 from tightrope.policy.decision import GateRequest
 from tightrope.policy.rendering import decision_document, decision_lines
 from tightrope.policy.states import named
@@ -43,10 +44,11 @@ def services(visit: Visit, limit: Limit = 100, cursor: Cursor = "") -> Response:
     """How every service stands that the visitor may see, by name."""
     snapshot = visit.server.live.snapshot
     names = sorted({*snapshot.specs.services, *(slo.service for slo in snapshot.specs.slos)})
-    shown = paged([name for name in names if visit.sees(name)], cursor, limit, str)
-    listed = page(visit.request, shown, limit, str)
-    items = [service_document(visit, name) for name in listed["items"]]
-    return answer(listed | {"items": items, "summary": _fleet(visit, names)})
+    stand = {name: _standing(visit, name) for name in names if visit.sees(name)}
+    listed = page(visit.request, paged(list(stand), cursor, limit, str), limit, str)
+    items = [service_document(visit, name, stand[name]) for name in listed["items"]]
+    fleet = fleet_sentence([one.standing for one in stand.values() if one is not None], visit.now)
+    return answer(listed | {"items": items, "summary": fleet})
 
 
 @router.get(
@@ -56,7 +58,7 @@ def service(visit: Visit, service: str) -> Response:
     """How one service stands, with all of its objectives."""
     visit.must(Permission.READ, service)
     found = visit.server.assessments(service)
-    document = service_document(visit, service)
+    document = service_document(visit, service, _standing(visit, service))
     return answer(document | {"objectives": [status_document(one) for one in found]})
 
 
@@ -135,46 +137,54 @@ def status(
     return answer(documents, headers=headers)
 
 
-def _fleet(visit: Visitor, names: Sequence[str]) -> str:
-    """The sentence about all services that the visitor may see."""
-    found = [one for name in names if visit.sees(name) for one in visit.server.assessments(name)]
-    worst = [tightest(group) for group in by_service(found).values()]
-    return fleet_sentence([standing_of(one, visit.now) for one in worst], visit.now)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stands:
+    """How a service stands: all of its objectives, the one that decides, and how that one stands."""
+
+    all: list[Assessment]
+    worst: Assessment
+    standing: Standing
 
 
-def service_document(visit: Visitor, name: str) -> dict[str, Any]:
-    """How one service stands; without an SLO that was evaluated it is only named."""
-    snapshot = visit.server.live.snapshot
-    found = visit.server.assessments(name)
+def _standing(visit: Visitor, service: str) -> _Stands | None:
+    """How a service stands; None where no objective of it was evaluated yet."""
+    found = visit.server.assessments(service)
+    if not found:
+        return None
+    worst = tightest(found)
+    return _Stands(found, worst, standing_of(worst, visit.now))
+
+
+def service_document(visit: Visitor, name: str, stands: _Stands | None) -> dict[str, Any]:
+    """How one service stands; without an objective that was evaluated it is only named."""
+    specs = visit.server.live.snapshot.specs
     document: dict[str, Any] = {
         "name": name,
-        "displayName": snapshot.specs.services.get(name, name),
+        "displayName": specs.services.get(name, name),
         "summary": f"{name} has no objective that was evaluated yet.",
         "flow": None,
         "state": None,
         "remainingRatio": None,
         "firing": [],
         "stale": True,
-        "slos": sorted({slo.name for slo in snapshot.specs.of_service(name)}),
+        "slos": sorted({slo.name for slo in specs.of_service(name)}),
         "asOf": None,
     }
-    if not found:
+    if stands is None:
         return document
-    worst = tightest(found)
-    standing = standing_of(worst, visit.now)
     return document | {
-        "summary": service_sentence(standing, visit.now),
-        "flow": str(standing.flow),
-        "state": worst.history.final_state,
-        "remainingRatio": number(worst.budget.remaining_ratio),
+        "summary": service_sentence(stands.standing, visit.now),
+        "flow": str(stands.standing.flow),
+        "state": stands.worst.history.final_state,
+        "remainingRatio": number(stands.worst.budget.remaining_ratio),
         "firing": [
             {"name": condition.name, "severity": condition.severity, "firing": True}
-            for one in found
+            for one in stands.all
             if one.watched
             for condition in one.firing
         ],
-        "stale": worst.stale,
-        "asOf": time_text(min(one.statement.at for one in found)),
+        "stale": stands.worst.stale,
+        "asOf": time_text(min(one.statement.at for one in stands.all)),
     }
 
 

@@ -199,6 +199,7 @@ class _Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell, until there is nobody to tell."""
         gone = asyncio.ensure_future(_left(receive))
+        gone.add_done_callback(lambda _: self._listener.awake.set())
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for piece in self._pieces(gone):
@@ -246,6 +247,8 @@ class _Stream(Response):
             if listener.behind:
                 self._hub.dropped += 1
                 return
+            if not listener.waiting:
+                continue
             kind, what = listener.waiting.popleft()
             if kind == "turn":
                 services = [one for one in what["services"] if visit.sees(one)]

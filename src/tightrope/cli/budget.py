@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import click
 
 from tightrope.base.units import duration_text, percent_text, span_text, time_text
+from tightrope.cli.fleet import Line, show_lines, target_text
 from tightrope.cli.options import (
     at_option,
     chosen_server,
@@ -20,14 +19,12 @@ from tightrope.cli.options import (
     specs_option,
     strict_option,
 )
-from tightrope.cli.output import budget_bar, progress, room_for_lines, say, structured, table, warn
+from tightrope.cli.output import progress, room_for_lines, say, structured, table, warn
 
 if TYPE_CHECKING:
     from tightrope.loop.assess import Assessment
 
 _FEW = 12
-_COLOURS = {"x": "red", "!": "yellow", "?": "bright_black", "ok": "green"}
-_FLOW_COLOURS = {"S": "red", "G": "yellow", "F": "green"}
 
 
 @click.command()
@@ -80,29 +77,6 @@ def status(
     tell_quality(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One objective in the table of ``status``: what is printed of it, and in what order.
-
-    Attributes:
-        letter, flow: How it stands (``ok``, ``!``, ``x``, ``?``), and the letter of its flow; empty: none is shown.
-        bar, left: Share of the budget left for the bar and in figures; None: not known.
-        amount: The same in its unit.
-        burns: Burn over 1 h and 6 h, written.
-    """
-
-    letter: str
-    flow: str
-    service: str
-    title: str
-    target: Fraction
-    bar: Fraction | float | None
-    left: Fraction | float | None
-    amount: str
-    burns: tuple[str, str]
-    outlook: str
-
-
 def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
     """Print the fleet sentence and one line an objective, attention first."""
     from tightrope.budget.words import fleet_sentence, flow_word, standing_word
@@ -134,41 +108,6 @@ def show_status(found: Sequence[Assessment], *, everything: bool) -> None:
     show_lines(fleet_sentence(worst, max(as_of)), lines, as_of, everything=everything)
 
 
-def show_lines(headline: str, lines: Sequence[Line], as_of: set[int], *, everything: bool) -> None:
-    """Print a sentence, a table of objectives, and as of when they stand so."""
-    say(headline, bold=True)
-    say()
-    rows, fine, order = [], 0, {"x": 0, "!": 1, "?": 2, "ok": 3}
-    for one in sorted(lines, key=lambda one: order[one.letter]):
-        if one.letter == "ok" and not everything:
-            fine += 1
-            continue
-        rows.append(
-            [
-                click.style(f"{one.letter:>2}", fg=_COLOURS[one.letter]),
-                click.style(one.flow, fg=_FLOW_COLOURS[one.flow]) if one.flow else " ",
-                one.service,
-                one.title if one.title != one.service else "",
-                target_text(one.target),
-                budget_bar(None if one.bar is None else float(one.bar)),
-                "no data" if one.left is None else percent_text(one.left),
-                one.amount,
-                *one.burns,
-                one.outlook,
-            ]
-        )
-    header = ["", "", "service", "slo", "target", "budget left", "", "", "1h", "6h", "outlook"]
-    # what a narrow terminal can do without, first to go first
-    for line in table(rows, right=(6, 7, 8, 9), header=header, expendable=(4, 9, 8, 5, 7, 2)):
-        say(line)
-    services = len({one.service for one in lines})
-    newest = max(as_of)
-    when = f"as of {time_text(newest)}" if len(as_of) == 1 else "each as of the end of its data (-o json tells)"
-    tail = f"{fine} more are fine (--all). " if fine else ""
-    say()
-    say(f"{tail}{services} service{'s' if services != 1 else ''}, {when}", dim=True)
-
-
 def tell_quality(found: Sequence[Assessment]) -> None:
     """Say on stderr what was wrong with the rows, never silently dropped, and what makes a state uncertain."""
     told: set[tuple[object, ...]] = set()
@@ -188,11 +127,6 @@ def tell_quality(found: Sequence[Assessment]) -> None:
                 warn(f"note: {one.title}: {note}")
         for doubt in one.doubts:
             warn(f"warning: {one.title}: {doubt}")
-
-
-def target_text(target: Fraction) -> str:
-    """Write an objective for a person: ``99.95 %``."""
-    return f"{float(target * 100):.6g} %"
 
 
 def _burn(one: Assessment, lookback_s: int) -> str:

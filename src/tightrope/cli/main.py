@@ -16,6 +16,7 @@ COMMANDS = {
     "status": ("budget:status", "Show every objective: budget left, burn, alerts, flow."),
     "gate": ("policy:gate", "Ask whether a change may go out now: go, stop or wait."),
     "explain": ("budget:explain", "Say why a service is in its state, what would change it, and when."),
+    "rollout": ("rollout:rollout", "Plan a release in steps that stays inside its share of the budget."),
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
     "apply": ("apply:apply", "Send specs to a server, which follows them from then on."),

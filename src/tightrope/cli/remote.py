@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import quote, urlencode
 
 import click
@@ -31,6 +31,7 @@ from tightrope.base.errors import (
 from tightrope.base.http import HttpClient, HttpSettings, Reply, shown_url
 from tightrope.base.settings import environment
 from tightrope.base.units import percent_text, span_text
+from tightrope.cli.fleet import Line, show_lines
 from tightrope.cli.output import say, structured, table, warn
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Remote:
         headers = {"Content-Type": "application/yaml"}
         return self._document(self._sent("PUT", f"/api/v1{path}", text.encode(), headers))
 
-    def __enter__(self) -> Remote:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +159,6 @@ class Remote:
 def status(server: str, names: Sequence[str], form: str, basis: str | None, *, everything: bool) -> None:
     """Print ``status`` as a server has it."""
     from tightrope.base.units import parse_time
-    from tightrope.cli.budget import Line, show_lines
 
     with Remote(server) as remote:
         services = remote.get("/services", limit=1000)

@@ -151,9 +151,9 @@ def buckets(canary: Numbers, baseline: Numbers, shares: Numbers, tilts: Sequence
     total = np.maximum(canary_total + baseline_total, 1e-300)
     null = (canary_total * slower + baseline_total * usual) / total
     null = np.where(null > 0, null, usual)
-    found: Array = (
-        canary[..., None, :] * np.log(slower / null) + baseline[..., None, :] * np.log(usual / null)
-    ).sum(-1)
+    found: Array = (canary[..., None, :] * np.log(slower / null) + baseline[..., None, :] * np.log(usual / null)).sum(
+        -1
+    )
     return found
 
 
@@ -162,7 +162,8 @@ def buckets(canary: Numbers, baseline: Numbers, shares: Numbers, tilts: Sequence
 
 def stakes(weights: Sequence[float]) -> Array:
     """The log wealth that each alternative starts with; the first one is cash, which never bets."""
-    return np.log(np.asarray(weights, float))
+    found: Array = np.log(np.asarray(weights, float))
+    return found
 
 
 def grown(wealth: Numbers, gains: Numbers, weights: Sequence[float], *, moved: float) -> Array:

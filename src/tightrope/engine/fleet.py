@@ -530,6 +530,17 @@ class _Group:
         self.memories[column] = Memory()
         self._free.append(column)
         self.alive -= 1
+        if not self.alive:
+            self._clear()
+
+    def _clear(self) -> None:
+        """Nobody is left: give the room back."""
+        self.sums.clear()
+        for name in self._ARRAYS:
+            setattr(self, name, getattr(self, name)[..., :0].copy())
+        for held in (self.keys, self.memories, self._kinds, self._units_s, self._free):
+            held.clear()
+        self.width, self._unbegun = 0, False
 
     def take_over(self, other: _Group, theirs: int) -> int:
         """Take in a member of a group that differs only in how wide it is; tells its column."""

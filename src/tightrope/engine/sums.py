@@ -106,6 +106,13 @@ class SlidingSums:
         self._until[:, self.capacity :] = _FAR_AWAY
         self.capacity = capacity
 
+    def clear(self) -> None:
+        """Let all members go, and their room."""
+        for name in ("sums", "counts", "_ring", "_blocks", "_until", "_flags"):
+            setattr(self, name, getattr(self, name)[..., :0].copy())
+        self._first_until = [_FAR_AWAY] * len(self._far)
+        self.capacity = 0
+
     def bounds(self, slot: int) -> tuple[int, int]:
         """The first slice of the window in which a slice lies, and how many slices the window has when full."""
         if self.full is not None:

@@ -1,7 +1,8 @@
 """Chunks: the slices of one record over one day, packed small, with their sums beside them.
 
-Counts of one column are written with as few bytes as the largest needs, the first bytes of all of them before the
-second bytes (so that the many zeros stand together), and packed with the standard library's zlib.
+Totals are written as differences between neighbours, which are small where traffic is steady. Each column is written
+with as few bytes as its largest number needs, the first bytes of all of them before the second bytes (so that the many
+zeros stand together), and packed with the standard library's zlib.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tightrope.base.errors import DataError
 from tightrope.base.units import DAY_S
 from tightrope.sli.slices import Counts, Mask
 
 _HEAD = struct.Struct("<BIBBB")  # version, rows, bytes of a total and of a bad count, whether a mask follows
-_VERSION = 1
-_LEVEL = 4
+_PLAIN_TOTALS, _VERSION = 1, 2  # the first version wrote totals as they are; it is read still
+_LEVEL = 1
 _WIDTHS = (0, 1, 2, 4, 8)
 
 
@@ -50,8 +53,8 @@ def per_chunk(step_s: int) -> int:
 
 def packed(chunk: Chunk) -> bytes:
     """Write a chunk as bytes; its place is not in them."""
-    total, total_width = _shuffled(chunk.total)
-    bad, bad_width = _shuffled(chunk.bad)
+    total, total_width = shuffled(_differences(chunk.total))
+    bad, bad_width = shuffled(chunk.bad)
     whole = bool(chunk.covered.all())
     mask = b"" if whole else np.packbits(chunk.covered).tobytes()
     head = _HEAD.pack(_VERSION, len(chunk), total_width, bad_width, not whole)
@@ -68,7 +71,7 @@ def unpacked(first: int, blob: bytes) -> Chunk:
             f"a chunk of slices cannot be read: {error}", remedy="restore the store from a backup"
         ) from None
     expected = count * (total_width + bad_width) + (-(-count // 8) if masked else 0)
-    if version != _VERSION or len(content) != expected:
+    if version not in (_PLAIN_TOTALS, _VERSION) or len(content) != expected:
         raise DataError("a chunk of slices cannot be read: it is damaged", remedy="restore the store from a backup")
     at = count * total_width
     end = at + count * bad_width
@@ -77,22 +80,39 @@ def unpacked(first: int, blob: bytes) -> Chunk:
         if masked
         else np.ones(count, np.bool_)
     )
-    return Chunk(
-        first, _gathered(content[at:end], count, bad_width), _gathered(content[:at], count, total_width), covered
-    )
+    total, bad = gathered(content, 0, count, total_width), gathered(content, at, count, bad_width)
+    return Chunk(first, bad, _added_up(total) if version == _VERSION else total, covered)
 
 
-def _shuffled(values: Counts) -> tuple[bytes, int]:
+def shuffled(values: npt.NDArray[np.integer[Any]]) -> tuple[bytes, int]:
+    """The bytes of counts that are not negative, all first ones first, and how many each has: 0, 1, 2, 4 or 8."""
     most = int(values.max()) if len(values) else 0
     width = next(one for one in _WIDTHS if most < 1 << (8 * one) or one == 8)
     if not width:
         return b"", 0
-    narrow = np.ascontiguousarray(values.astype(f"<u{width}"))
-    return np.ascontiguousarray(narrow.view(np.uint8).reshape(-1, width).T).tobytes(), width
+    narrow = values.astype(f"<u{width}")
+    return (narrow if width == 1 else narrow.view(np.uint8).reshape(-1, width).T).tobytes(), width
 
 
-def _gathered(content: bytes, count: int, width: int) -> Counts:
-    if not width:
+def gathered(content: bytes, at: int, count: int, width: int) -> Counts:
+    """The counts that `shuffled` wrote, from the place *at* on."""
+    if not width or not count:
         return np.zeros(count, np.int64)
-    columns = np.frombuffer(content, np.uint8).reshape(width, count)
-    return np.ascontiguousarray(columns.T).view(f"<u{width}").reshape(count).astype(np.int64)
+    columns = np.frombuffer(content, np.uint8, count * width, offset=at)
+    if width == 1:
+        return columns.astype(np.int64)
+    return np.ascontiguousarray(columns.reshape(width, count).T).view(f"<u{width}").reshape(count).astype(np.int64)
+
+
+def _differences(values: Counts) -> npt.NDArray[np.uint64]:
+    """Each count less the one before, the sign in the lowest bit."""
+    steps = values.copy()
+    steps[1:] -= values[:-1]
+    folded: Counts = (steps << 1) ^ (steps >> 63)
+    return folded.view(np.uint64)
+
+
+def _added_up(differences: Counts) -> Counts:
+    folded = differences.view(np.uint64)
+    found: Counts = np.cumsum((folded >> np.uint64(1)).view(np.int64) ^ -(folded & np.uint64(1)).view(np.int64))
+    return found

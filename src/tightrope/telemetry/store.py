@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from threading import RLock
 from typing import Any
 
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     delete,
     func,
     select,
@@ -36,7 +38,7 @@ from tightrope.base.errors import DataError
 from tightrope.sli.slices import Counts, Mask, Slices
 from tightrope.state.database import Database
 from tightrope.state.tables import TABLES
-from tightrope.telemetry.chunks import Chunk, packed, per_chunk, unpacked
+from tightrope.telemetry.chunks import Chunk, gathered, packed, per_chunk, shuffled, unpacked
 
 _WHOLE = BigInteger().with_variant(Integer(), "sqlite")
 _SERIES = Table(
@@ -93,11 +95,14 @@ _STATE = Table(
 )
 
 _TICK_HEAD = struct.Struct("<BI")
-_PLAIN, _ZIPPED = 1, 2
-_ZIP_FROM = 4096
+_WIDTHS = struct.Struct("<qBBBB")  # the first slot; bytes of a series, of a slot after the first, of a bad and a total
+_PLAIN, _ZIPPED, _SHUFFLED = 1, 2, 3
+_SHUFFLE_FROM = 100
+_SLOT_BITS = 34  # a slot of a second in the year 2200 has 33
 _IDS = 500  # ids in one question: databases allow few parameters
-_FOLD_SERIES = 500  # records folded in one transaction, so that nobody waits for long
+_FOLD_CHUNKS = 500  # chunks written in one transaction, so that nobody waits for long
 _FOLD_TICKS = 4096
+_FOLDED_TO, _CLAIMED_TO = 1, 2  # rows of slice_folded: ticks that are gone; ticks that chunks may hold already
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,11 @@ class _Run:
         keep = self.ticks > tick
         if keep.all():
             return self
+        return self._taken(keep) if keep.any() else None
+
+    def of_slots(self, first: int, last: int) -> _Run | None:
+        """The rows of the slots in ``[first, last)``; None where there are none."""
+        keep = (self.slot >= first) & (self.slot < last)
         return self._taken(keep) if keep.any() else None
 
     def of_record(self, number: int) -> _Run | None:
@@ -270,8 +280,9 @@ class SliceStore:
             self.write_in(connection, batch)
 
     def write_in(self, connection: Connection, batch: Batch) -> None:
-        """Keep slices in the caller's transaction."""
+        """Keep slices in the caller's transaction; until it ends, nobody else can."""
         if len(batch):
+            _alone(connection)
             connection.execute(_TICK.insert().values(rows=_written(batch)))
 
     def read(self, ids: Sequence[int], start: int | None = None, end: int | None = None) -> list[Slices]:
@@ -294,86 +305,89 @@ class SliceStore:
         self, ids: Sequence[int], start: int, end: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Bad units, valid units and measured slices of records in ``[start, end)``: sums of chunks and two edges."""
-        bad, total, covered = (np.zeros(len(ids), np.int64) for _ in range(3))
+        found = np.zeros((3, len(ids)), np.int64)
         place = {number: index for index, number in enumerate(ids)}
+        columns = (_CHUNK.c.series, _CHUNK.c.chunk, _CHUNK.c.first, _CHUNK.c.count)
+        amounts = (_CHUNK.c.bad, _CHUNK.c.total, _CHUNK.c.covered)
         for some in _pieces(ids):
             with self._database.reading() as connection:
-                fresh = self._freshened(connection)
-                rows = connection.execute(
-                    select(
-                        _CHUNK.c.series,
-                        _CHUNK.c.chunk,
-                        _CHUNK.c.first,
-                        _CHUNK.c.count,
-                        _CHUNK.c.bad,
-                        _CHUNK.c.total,
-                        _CHUNK.c.covered,
-                    ).where(_CHUNK.c.series.in_(some))
-                ).all()
-            edges: dict[int, list[tuple[int, int]]] = {number: [] for number in some}
-            touched = {
-                number: {slot for one in _of_record(fresh, number) for slot in one.slot.tolist()} for number in some
-            }
-            for row in rows:
-                step = self._key(row.series).step_s
-                low, high = row.first * step, (row.first + row.count) * step
-                if high <= start or low >= end:
-                    continue
-                changed = any(row.first <= slot < row.first + row.count for slot in touched[row.series])
-                if start <= low and high <= end and not changed:
-                    index = place[row.series]
-                    bad[index] += row.bad
-                    total[index] += row.total
-                    covered[index] += row.covered
-                else:
-                    edges[row.series].append((max(low, start), min(high, end)))
-            for number in some:
-                step = self._key(number).step_s
-                chunked = [(row.first * step, (row.first + row.count) * step) for row in rows if row.series == number]
-                loose = [slot for slot in touched[number] if not any(a <= slot * step < b for a, b in chunked)]
-                parts = edges[number] + [
-                    (slot * step, (slot + 1) * step)
-                    for slot in loose
-                    if start <= slot * step and (slot + 1) * step <= end
-                ]
-                for low, high in parts:
-                    (piece,) = self.read([number], low, high)
-                    index = place[number]
-                    bad[index] += int(piece.bad.sum())
-                    total[index] += int(piece.total.sum())
-                    covered[index] += int(piece.covered.sum())
-        return bad, total, covered
+                runs = {number: _of_record(self._freshened(connection), number) for number in some}
+                rows = connection.execute(self._within(select(*columns, *amounts), some, start, end)).all()
+                touched = {
+                    number: {one for run in runs[number] for one in np.unique(run.slot // self._per(number)).tolist()}
+                    for number in some
+                }
+                opened = {(number, chunk) for number, chunks in touched.items() for chunk in chunks}
+                for series, chunk, first, count, *sums in rows:
+                    step = self._key(series).step_s
+                    low, high = first * step, (first + count) * step
+                    if start <= low and high <= end and chunk not in touched[series]:
+                        found[:, place[series]] += sums
+                    elif low < end and start < high:
+                        opened.add((series, chunk))
+                query = select(_CHUNK.c.series, _CHUNK.c.chunk, _CHUNK.c.first, _CHUNK.c.rows)
+                chunks = sorted({chunk for _, chunk in opened})
+                kept = {
+                    (row.series, row.chunk): row
+                    for part in _pieces(chunks)
+                    for row in connection.execute(query.where(_CHUNK.c.series.in_(some), _CHUNK.c.chunk.in_(part)))
+                }
+            for number, chunk in opened:
+                per, step = self._per(number), self._key(number).step_s
+                row = kept.get((number, chunk))
+                of_chunk = [one.of_slots(chunk * per, (chunk + 1) * per) for one in runs[number]]
+                piece = self._joined(
+                    number,
+                    () if row is None else (row,),
+                    [one for one in of_chunk if one is not None],
+                    max(start, chunk * per * step),
+                    min(end, (chunk + 1) * per * step),
+                )
+                found[:, place[number]] += (piece.bad.sum(), piece.total.sum(), piece.covered.sum())
+        return found[0], found[1], found[2]
 
     def spans(self, ids: Sequence[int]) -> list[tuple[int, int] | None]:
         """First start and last end of what is kept of each record, UTC epoch seconds; None: nothing."""
         found: dict[int, tuple[int, int]] = {}
+        low, high = func.min(_CHUNK.c.chunk), func.max(_CHUNK.c.chunk)
+        first_and_last = select(_CHUNK.c.series, low.label("low"), high.label("high")).group_by(_CHUNK.c.series)
         for some in _pieces(ids):
+            ends = first_and_last.where(_CHUNK.c.series.in_(some)).subquery()  # the index alone tells
+            query = select(_CHUNK.c.series, func.min(_CHUNK.c.first), func.max(_CHUNK.c.first + _CHUNK.c.count))
+            outer = _CHUNK.c.chunk.in_((ends.c.low, ends.c.high))
             with self._database.reading() as connection:
                 fresh = self._freshened(connection)
-                last = func.max(_CHUNK.c.first + _CHUNK.c.count)
                 rows = connection.execute(
-                    select(_CHUNK.c.series, func.min(_CHUNK.c.first), last)
-                    .where(_CHUNK.c.series.in_(some))
-                    .group_by(_CHUNK.c.series)
+                    query.select_from(ends.join(_CHUNK, (_CHUNK.c.series == ends.c.series) & outer)).group_by(
+                        _CHUNK.c.series
+                    )
                 ).all()
             slots = {row[0]: (row[1], row[2]) for row in rows}
             for number in some:
-                ends = [slots[number]] if number in slots else []
-                ends += [(int(one.slot.min()), int(one.slot.max()) + 1) for one in _of_record(fresh, number)]
-                if ends:
+                reach = [slots[number]] if number in slots else []
+                reach += [(int(one.slot.min()), int(one.slot.max()) + 1) for one in _of_record(fresh, number)]
+                if reach:
                     step = self._key(number).step_s
-                    found[number] = min(one[0] for one in ends) * step, max(one[1] for one in ends) * step
+                    found[number] = min(one[0] for one in reach) * step, max(one[1] for one in reach) * step
         return [found.get(number) for number in ids]
+
+    def _per(self, number: int) -> int:
+        return per_chunk(self._key(number).step_s)
+
+    def _within(self, query: Any, ids: Sequence[int], start: int | None, end: int | None) -> Any:
+        """Ask for chunks of those records only, and for none that lies wholly outside ``[start, end)``."""
+        steps = {self._key(number).step_s for number in ids}
+        query = query.where(_CHUNK.c.series.in_(ids))
+        if start is not None and steps:
+            query = query.where(_CHUNK.c.chunk >= min(start // step // per_chunk(step) for step in steps))
+        if end is not None and steps:
+            query = query.where(_CHUNK.c.chunk <= max(end // step // per_chunk(step) for step in steps))
+        return query
 
     def _chunks(
         self, connection: Connection, ids: Sequence[int], start: int | None, end: int | None
     ) -> dict[int, list[Any]]:
-        query = select(_CHUNK.c.series, _CHUNK.c.first, _CHUNK.c.rows).where(_CHUNK.c.series.in_(ids))
-        steps = {self._key(number).step_s for number in ids}
-        if start is not None:
-            query = query.where(_CHUNK.c.chunk >= min(start // step // per_chunk(step) for step in steps))
-        if end is not None:
-            query = query.where(_CHUNK.c.chunk <= max(end // step // per_chunk(step) for step in steps))
+        query = self._within(select(_CHUNK.c.series, _CHUNK.c.first, _CHUNK.c.rows), ids, start, end)
         found: dict[int, list[Any]] = {}
         for row in connection.execute(query.order_by(_CHUNK.c.series, _CHUNK.c.chunk)):
             found.setdefault(row.series, []).append(row)
@@ -418,7 +432,7 @@ class SliceStore:
     def _freshened(self, connection: Connection) -> Runs:
         """The rows of ticks that are not folded, by record, as of the connection's transaction."""
         with self._lock:
-            folded = connection.execute(select(_FOLDED.c.sequence)).scalar() or 0
+            folded = _folded(connection)
             fresh = self._fresh
             if folded < fresh.folded_to:  # an older transaction than one that was read before
                 return _added((), self._ticks(connection, folded))
@@ -438,71 +452,122 @@ class SliceStore:
     # --- folding and pruning ---------------------------------------------------------------------------------------
 
     def compact(self) -> int:
-        """Fold ticks into day chunks; returns how many ticks were folded. May stop anywhere, and be run at any time."""
-        with self._database.reading() as connection:
-            folded = connection.execute(select(_FOLDED.c.sequence)).scalar() or 0
-            rows = connection.execute(
-                select(_TICK).where(_TICK.c.sequence > folded).order_by(_TICK.c.sequence).limit(_FOLD_TICKS)
-            ).all()
-        if not rows:
-            return 0
-        last = rows[-1].sequence
-        news: dict[int, list[Batch]] = {}
-        for row in rows:
-            for number, part in _by_series(_read(row.rows)):
-                news.setdefault(number, []).append(part)
-        ids = sorted(news)
-        for at in range(0, len(ids), _FOLD_SERIES):
-            with self._database.writing() as connection:
-                now_folded = connection.execute(select(_FOLDED.c.sequence)).scalar() or 0
-                if now_folded != folded:  # somebody else folded meanwhile
-                    return 0
-                for number in ids[at : at + _FOLD_SERIES]:
-                    self._fold(connection, number, news[number])
-        with self._database.writing() as connection:
-            if (connection.execute(select(_FOLDED.c.sequence)).scalar() or 0) != folded:
-                return 0
-            connection.execute(update(_FOLDED).values(sequence=last))
-            connection.execute(delete(_TICK).where(_TICK.c.sequence <= last))
-        return len(rows)
+        """Fold ticks into day chunks; returns how many ticks were folded. May stop anywhere, and be run at any time.
 
-    def _fold(self, connection: Connection, number: int, news: Sequence[Batch]) -> None:
-        per = per_chunk(self._key(number).step_s)
-        slots = np.concatenate([one.slot for one in news])
-        bad, total = np.concatenate([one.bad for one in news]), np.concatenate([one.total for one in news])
-        covered = np.concatenate([one.covered for one in news])
-        places = slots // per
-        for place in np.unique(places).tolist():
-            mine = places == place
-            where = (_CHUNK.c.series == number) & (_CHUNK.c.chunk == place)
-            old = connection.execute(select(_CHUNK.c.first, _CHUNK.c.rows).where(where)).one_or_none()
-            kept = None if old is None else unpacked(old.first, old.rows)
-            chunk = _overlaid(kept, slots[mine], bad[mine], total[mine], covered[mine])
-            if old is not None:
-                connection.execute(delete(_CHUNK).where(where))
-            sums = chunk.sums
-            connection.execute(
-                _CHUNK.insert().values(
-                    series=number,
-                    chunk=place,
-                    first=chunk.first,
-                    count=len(chunk),
-                    bad=sums[0],
-                    total=sums[1],
-                    covered=sums[2],
-                    rows=packed(chunk),
-                )
+        Whoever folds first claims the ticks, and goes on only while nobody has claimed more: so no older row is ever
+        folded over a newer one. A claim that nobody followed up is no hindrance: the next one claims at least as much.
+        """
+        with self._database.writing() as connection:
+            folded = _alone(connection)
+            query = select(_TICK).where(_TICK.c.sequence > folded).order_by(_TICK.c.sequence).limit(_FOLD_TICKS)
+            ticks = connection.execute(query).all()
+            if not ticks:
+                return 0
+            last = ticks[-1].sequence
+            _claim(connection, last)
+        chunks = self._by_chunk([_read(row.rows) for row in ticks])
+        for at in range(0, len(chunks), _FOLD_CHUNKS):
+            some = chunks[at : at + _FOLD_CHUNKS]
+            written = self._laid_over(some)
+            with self._database.writing() as connection:
+                if (_alone(connection), _claimed(connection)) != (folded, last):
+                    return 0  # somebody else folds the same ticks, and more
+                both = (_CHUNK.c.series == bindparam("of_series")) & (_CHUNK.c.chunk == bindparam("of_chunk"))
+                keys = [{"of_series": one["series"], "of_chunk": one["chunk"]} for one in written]
+                connection.execute(delete(_CHUNK).where(both), keys)
+                connection.execute(_CHUNK.insert(), written)
+        with self._database.writing() as connection:
+            if (_alone(connection), _claimed(connection)) != (folded, last):
+                return 0
+            connection.execute(update(_FOLDED).where(_FOLDED.c.one == _FOLDED_TO).values(sequence=last))
+            connection.execute(delete(_TICK).where(_TICK.c.sequence <= last))
+        return len(ticks)
+
+    def _by_chunk(self, ticks: Sequence[Batch]) -> list[tuple[int, int, Batch]]:
+        """The newest rows of ticks, by day and record: ``(series, chunk, rows)``, the rows by slot."""
+        series = np.concatenate([one.series for one in ticks]).astype(np.int64)
+        slots = np.concatenate([one.slot for one in ticks])
+        keys = series << _SLOT_BITS | slots
+        order = np.argsort(keys, kind="stable")
+        newest = order[np.append(np.diff(keys[order]) != 0, True)]
+        series, slots = series[newest], slots[newest]
+        pers = np.zeros(int(series.max()) + 1, np.int64)
+        for number in np.unique(series).tolist():
+            pers[number] = self._per(number)
+        places = slots // pers[series]
+        by_day = np.argsort(places, kind="stable")
+        newest, series, slots, places = newest[by_day], series[by_day], slots[by_day], places[by_day]
+        bad, total, covered = (
+            np.concatenate(columns)[newest]
+            for columns in ([one.bad for one in ticks], [one.total for one in ticks], [one.covered for one in ticks])
+        )
+        begins = np.flatnonzero(np.diff(places, prepend=-1) | np.diff(series, prepend=-1)).tolist()
+        return [
+            (
+                int(series[low]),
+                int(places[low]),
+                Batch(
+                    series[low:high].astype(np.int32),
+                    slots[low:high],
+                    bad[low:high],
+                    total[low:high],
+                    covered[low:high],
+                ),
             )
+            for low, high in zip(begins, [*begins[1:], len(series)], strict=True)
+        ]
+
+    def _laid_over(self, news: Sequence[tuple[int, int, Batch]]) -> list[dict[str, Any]]:
+        """Chunks as they are to be, written down: the old ones with newer rows over them."""
+        ids = sorted({number for number, _, _ in news})
+        days = [chunk for _, chunk, _ in news]
+        query = select(_CHUNK.c.series, _CHUNK.c.chunk, _CHUNK.c.first, _CHUNK.c.rows)
+        query = query.where(_CHUNK.c.chunk.between(min(days), max(days)))
+        with self._database.reading() as connection:
+            old = {
+                (row.series, row.chunk): row
+                for some in _pieces(ids)
+                for row in connection.execute(query.where(_CHUNK.c.series.in_(some)))
+            }
+        written = []
+        for number, place, rows in news:
+            before = old.get((number, place))
+            kept = None if before is None else unpacked(before.first, before.rows)
+            chunk = _overlaid(kept, rows.slot, rows.bad, rows.total, rows.covered)
+            bad, total, covered = chunk.sums
+            written.append(
+                {
+                    "series": number,
+                    "chunk": place,
+                    "first": chunk.first,
+                    "count": len(chunk),
+                    "bad": bad,
+                    "total": total,
+                    "covered": covered,
+                    "rows": packed(chunk),
+                }
+            )
+        return written
 
     def prune(self, before: int, ids: Sequence[int] | None = None) -> int:
-        """Let go of whole day chunks that end by *before*, UTC epoch seconds; returns how many slices went."""
+        """Let go of whole day chunks that end by *before*, UTC epoch seconds; returns how many slices went.
+
+        A chunk that newer ticks lie over stays, with all after it, until they are folded.
+        """
         gone = 0
-        for number in self.records() if ids is None else ids:
-            step = self._key(number).step_s
-            where = (_CHUNK.c.series == number) & ((_CHUNK.c.chunk + 1) * per_chunk(step) * step <= before)
+        for some in _pieces(list(self.records()) if ids is None else ids):
             with self._database.writing() as connection:
-                gone += connection.execute(select(func.sum(_CHUNK.c.count)).where(where)).scalar() or 0
-                connection.execute(delete(_CHUNK).where(where))
+                _alone(connection)
+                fresh = self._freshened(connection)
+                bounds: dict[int, list[int]] = {}
+                for number in some:
+                    per = self._per(number)
+                    held = [int(one.slot.min()) // per for one in _of_record(fresh, number)]
+                    bounds.setdefault(min([before // self._key(number).step_s // per, *held]), []).append(number)
+                for bound, numbers in bounds.items():
+                    where = _CHUNK.c.series.in_(numbers) & (_CHUNK.c.chunk < bound)
+                    gone += connection.execute(select(func.sum(_CHUNK.c.count)).where(where)).scalar() or 0
+                    connection.execute(delete(_CHUNK).where(where))
         return gone
 
     # --- what was received -----------------------------------------------------------------------------------------
@@ -572,23 +637,52 @@ def _overlaid(old: Chunk | None, slots: Counts, bad: Counts, total: Counts, cove
     return found
 
 
+def _alone(connection: Connection) -> int:
+    """Wait until no other writer of slices is under way, keep others waiting, and tell which ticks are folded.
+
+    Then ticks become visible in the order of their sequence, also on PostgreSQL, and no reader passes one by.
+    """
+    query = select(_FOLDED.c.sequence).where(_FOLDED.c.one == _FOLDED_TO).with_for_update()
+    return connection.execute(query).scalar() or 0
+
+
+def _folded(connection: Connection) -> int:
+    return connection.execute(select(_FOLDED.c.sequence).where(_FOLDED.c.one == _FOLDED_TO)).scalar() or 0
+
+
+def _claimed(connection: Connection) -> int:
+    return connection.execute(select(_FOLDED.c.sequence).where(_FOLDED.c.one == _CLAIMED_TO)).scalar() or 0
+
+
+def _claim(connection: Connection, last: int) -> None:
+    connection.execute(delete(_FOLDED).where(_FOLDED.c.one == _CLAIMED_TO))
+    connection.execute(_FOLDED.insert().values(one=_CLAIMED_TO, sequence=last))
+
+
 def _written(batch: Batch) -> bytes:
-    columns = (
+    bad, total = batch.bad * batch.covered, batch.total * batch.covered  # what was not measured counts nothing
+    covered = np.ascontiguousarray(batch.covered, np.uint8).tobytes()
+    count = len(batch)
+    if count >= _SHUFFLE_FROM:
+        base = int(batch.slot.min())
+        columns = [shuffled(one) for one in (batch.series, batch.slot - base, bad, total)]
+        content = zlib.compress(b"".join([*(one for one, _ in columns), covered]), 1)
+        return _TICK_HEAD.pack(_SHUFFLED, count) + _WIDTHS.pack(base, *(width for _, width in columns)) + content
+    parts = (
         np.ascontiguousarray(batch.series, "<i4").tobytes(),
         np.ascontiguousarray(batch.slot, "<i8").tobytes(),
-        np.ascontiguousarray(batch.bad * batch.covered, "<i8").tobytes(),  # what was not measured counts nothing
-        np.ascontiguousarray(batch.total * batch.covered, "<i8").tobytes(),
-        np.ascontiguousarray(batch.covered, np.uint8).tobytes(),
+        np.ascontiguousarray(bad, "<i8").tobytes(),
+        np.ascontiguousarray(total, "<i8").tobytes(),
+        covered,
     )
-    content = b"".join(columns)
-    if len(content) < _ZIP_FROM:
-        return _TICK_HEAD.pack(_PLAIN, len(batch)) + content
-    return _TICK_HEAD.pack(_ZIPPED, len(batch)) + zlib.compress(content, 1)
+    return _TICK_HEAD.pack(_PLAIN, count) + b"".join(parts)
 
 
 def _read(blob: bytes) -> Batch:
     try:
         how, count = _TICK_HEAD.unpack_from(blob)
+        if how == _SHUFFLED:
+            return _read_shuffled(blob, count)
         content = blob[_TICK_HEAD.size :]
         if how == _ZIPPED:
             content = zlib.decompress(content)
@@ -602,15 +696,15 @@ def _read(blob: bytes) -> Batch:
     return Batch(series, slot, bad, total, covered)
 
 
-def _by_series(batch: Batch) -> Iterator[tuple[int, Batch]]:
-    """The rows of each record, in their order."""
-    order = np.argsort(batch.series, kind="stable")
-    ids, starts = np.unique(batch.series[order], return_index=True)
-    for number, rows in zip(ids.tolist(), np.split(order, starts[1:]), strict=True):
-        yield (
-            number,
-            Batch(batch.series[rows], batch.slot[rows], batch.bad[rows], batch.total[rows], batch.covered[rows]),
-        )
+def _read_shuffled(blob: bytes, count: int) -> Batch:
+    base, *widths = _WIDTHS.unpack_from(blob, _TICK_HEAD.size)
+    content = zlib.decompress(memoryview(blob)[_TICK_HEAD.size + _WIDTHS.size :])
+    starts = [0, *accumulate(width * count for width in widths)]
+    if len(content) != starts[-1] + count:
+        raise ValueError("it is damaged")
+    series, slot, bad, total = (gathered(content, at, count, width) for at, width in zip(starts, widths, strict=False))
+    covered = np.frombuffer(content, np.uint8, count, offset=starts[-1]).astype(np.bool_)
+    return Batch(series.astype(np.int32), slot + base, bad, total, covered)
 
 
 def _added(runs: Runs, ticks: Sequence[tuple[int, Batch]]) -> Runs:
