@@ -11,7 +11,19 @@ import numpy as np
 
 import tightrope
 
-_BENCHMARKS = ("bandwidth", "engine", "peers", "accuracy", "cold_start", "receivers", "live", "loop", "store", "gate")
+_BENCHMARKS = (
+    "bandwidth",
+    "engine",
+    "peers",
+    "accuracy",
+    "cold_start",
+    "receivers",
+    "live",
+    "loop",
+    "store",
+    "gate",
+    "canary",
+)
 
 
 def main(names: list[str]) -> int:
