@@ -63,11 +63,11 @@ def main() -> None:
         ("2x2, ours, held to A/A 1.6 %", matched, RULES[4][2]),
         *RULES[5:],
     )
+    guards = [float(inflation(_day(rng, **kind))) for kind in ({}, {"shocks": True}, {"clusters": True})]
     rows: list[tuple[str, ...]] = []
     for name, rule, elsewhere in rules:
         rows += [(name, *_row([rule] * 3, same, worse)), ("  reference", *elsewhere)]
         if rule is RULES[5][1]:
-            guards = [float(inflation(_day(rng, **kind))) for kind in ({}, {"shocks": True}, {"clusters": True})]
             estimated: list[Rule] = [partial(two_by_two_rule, guard=guard) for guard in guards]
             rows.append(("same, guard from a day of A/A", *_row(estimated, same, worse)))
     header = ("rule", "A/A iid %", "shared shocks", "clusters", "2×: power %, min", "5×: min / bad", "10×")
@@ -98,7 +98,7 @@ def _row(rules: Sequence[Rule], same: Sequence[Trials], worse: Sequence[Trials])
 
 def _day(rng: np.random.Generator, **kind: bool) -> list[tuple[int, int, int, int]]:
     """A day in which both arms ran the same version."""
-    day = releases(rng, 1, looks=1440, **kind)  # type: ignore[arg-type]
+    day = releases(rng, 1, looks=1440, **kind)
     return [
         (int(one), day.canary_total, int(other), day.baseline_total)
         for one, other in zip(day.canary[0], day.baseline[0], strict=True)

@@ -34,6 +34,7 @@ class Provider:
         user_info: What its user info says; None: it has none.
         discovery: What its discovery says otherwise.
         signing: The key that signs; ``published`` are the names of those that it publishes.
+        shared: What it publishes besides: a key of a kind that nobody knows.
         sign: Signs in another way than with a key of its own.
         requests: The paths that were asked for.
         status: Answers all with this status, where it is not 200.
@@ -45,6 +46,7 @@ class Provider:
         self.discovery: dict[str, Any] = {}
         self.signing = "first"
         self.published = ["first"]
+        self.shared: dict[str, Any] = {"kty": "NEW", "kid": "strange"}
         self.sign: Callable[[dict[str, Any]], str] | None = None
         self.requests: list[str] = []
         self.status = 200
@@ -90,8 +92,7 @@ class Provider:
         return told | self.discovery
 
     def keys(self) -> dict[str, Any]:
-        strange = {"kty": "NEW", "kid": "strange"}
-        return {"keys": [strange, *(key(name).as_dict(private=False) for name in self.published)]}
+        return {"keys": [self.shared, *(key(name).as_dict(private=False) for name in self.published)]}
 
     def authorize(self, asked: Mapping[str, str]) -> str:
         assert asked["tenant"] == "1"

@@ -355,6 +355,7 @@ def test_a_session_ends_with_its_token(access: Access, store: str, database: Dat
         access.revoke_token("b", by=LOCAL, now=NOON)
         with pytest.raises(UnauthorizedError):
             other.actor_of(Credentials(cookie=second.cookie), NOON + 2)
+    assert [one.name for one in access.sessions(LOCAL, NOON)] == ["a"]
     with pytest.raises(UnauthorizedError):
         access.actor_of(Credentials(cookie=first.cookie), NOON + 50)
     assert _events(database)[-2:] == [("token.revoked.v1", "b"), ("session.ended.v1", "b")]

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from joserfc.jwk import OctKey
 
 from tests.access.provider import (
     CALLBACK,
@@ -141,6 +142,13 @@ def test_a_forged_token_does_not_pass(
     access: Access, provider: Provider, sign: Callable[[dict[str, Any]], str]
 ) -> None:
     provider.sign = sign
+    with pytest.raises(UnauthorizedError, match="is not signed with a key of the identity provider"):
+        _log_in(access, provider)
+
+
+def test_a_shared_secret_does_not_pass_even_where_the_provider_publishes_it(access: Access, provider: Provider) -> None:
+    provider.shared = OctKey.import_key(SECRET, {"kid": "first", "use": "sig"}).as_dict(private=True)
+    provider.sign = signed_with_a_shared_secret
     with pytest.raises(UnauthorizedError, match="is not signed with a key of the identity provider"):
         _log_in(access, provider)
 

@@ -113,7 +113,7 @@ def test_who_is_limited_to_a_service_silences_only_there(world: World) -> None:
 
 
 def test_who_is_limited_to_a_service_applies_only_there(world: World) -> None:
-    own, other = extra("scoped"), extra("scoped-elsewhere", service="checkout")
+    own, other = extra("scoped", service="basket"), extra("scoped-elsewhere", service="checkout")
     assert world.ask("PUT", "/api/v1/specs", "applier", content=other).status_code == 403
     assert world.ask("PUT", "/api/v1/specs", "applier", content=own + "---\n" + other).status_code == 403
     assert world.ask("PUT", "/api/v1/specs", "applier", content=own).status_code == 200
@@ -123,5 +123,6 @@ def test_who_is_limited_to_a_service_applies_only_there(world: World) -> None:
     headers = {"If-Match": "*"}
     assert world.ask("PUT", "/api/v1/specs/SLO/scoped", "applier", content=moved, headers=headers).status_code == 403
     assert world.ask("DELETE", "/api/v1/specs/SLO/scoped", "applier", headers=headers).status_code == 200
+    until(lambda: "scoped" not in world.get("/api/v1/services/basket").json()["slos"])
     source = "apiVersion: openslo/v1\nkind: Service\nmetadata: {name: newcomer}\nspec: {description: x}\n"
     assert world.ask("PUT", "/api/v1/specs", "applier", content=source).status_code == 403

@@ -57,6 +57,11 @@ spec: {description: Finds things.}
 ---
 apiVersion: openslo/v1
 kind: Service
+metadata: {name: depot}
+spec: {description: What tests promise is promised here.}
+---
+apiVersion: openslo/v1
+kind: Service
 metadata: {name: quiet, displayName: Not watched}
 spec: {description: Nothing is promised here.}
 ---
@@ -136,7 +141,7 @@ spec:
 """
 
 
-def extra(name: str, *, service: str = "basket", target: str = "0.95", description: str = "One more") -> str:
+def extra(name: str, *, service: str = "depot", target: str = "0.95", description: str = "One more") -> str:
     """The text of one more SLO."""
     return EXTRA.format(name=name, service=service, target=target, description=description)
 
@@ -147,7 +152,7 @@ def write_fleet(folder: Path, now: int) -> None:
     rows = ["time,service,good,total"]
     for at in range(end - DAYS * 86400, end, STEP_S):
         ill = end - 4 * 3600 <= at < end - 2 * 3600
-        rows += [f"{at},checkout,100,100", f"{at},basket,{50 if ill else 100},100"]
+        rows += [f"{at},checkout,100,100", f"{at},basket,{50 if ill else 100},100", f"{at},depot,100,100"]
     (folder / "shop.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "shop.yaml").write_text(SPECS, encoding="utf-8")
 

@@ -144,8 +144,18 @@ def _burn(one: Assessment, lookback_s: int) -> str:
 @incidents_option
 @strict_option
 @server_option
+@click.option("--budget", is_flag=True, help="Tell where the budget went instead: every bad unit by its cause.")
+@click.option("--deployments", metavar="CSV", help="With --budget: what went out: time, service, change, kind.")
 def explain(
-    name: str, files: tuple[str, ...], at: int | None, form: str, incidents: str | None, strict: bool, server: str
+    name: str,
+    files: tuple[str, ...],
+    at: int | None,
+    form: str,
+    incidents: str | None,
+    strict: bool,
+    server: str,
+    budget: bool,
+    deployments: str | None,
 ) -> None:
     """Say why SERVICE (or SLO) is in its state: since when, what would change it, and when.
 
@@ -156,6 +166,11 @@ def explain(
         from tightrope.app import explain_finding
 
         say(explain_finding(name.upper()))
+        return
+    if budget:
+        from tightrope.cli.attribution import tell_where_it_went
+
+        tell_where_it_went(name, files, at, form, incidents, deployments, strict=strict)
         return
     asked = chosen_server(server, files, at=at, incidents=incidents, strict=strict)
     if asked:

@@ -56,8 +56,8 @@ def plan(
 ) -> None:
     """Plan the fastest rollout of SERVICE whose worst case stays inside the allowance.
 
-    It tells the weights and bakes, what the release can cost at most, and what regression would show in what time. Where
-    the policy's state asks for care, the plan is guarded: half of the allowance, smaller steps, longer bakes.
+    It tells the weights and bakes, what the release can cost at most, and what regression would show in what time.
+    Where the policy's state asks for care, the plan is guarded: half of the allowance, smaller steps, longer bakes.
     """
     from tightrope.app import assess_specs, choose, load_specs
     from tightrope.backtest.labels import read_incidents

@@ -45,6 +45,7 @@ def two_by_two(
     baseline_rate: Numbers,
     *,
     margin: float = 0.0,
+    split: tuple[float, float] | None = None,
 ) -> Array:
     """The log e-value of one batch in the 2x2 test of Turner, Ly and Grünwald.
 
@@ -57,13 +58,15 @@ def two_by_two(
         canary_bad, canary_total, baseline_bad, baseline_total: Counts of the batch.
         canary_rate, baseline_rate: The alternative: shares of bad requests in ``(0, 1)``.
         margin: How much worse the canary may be, as a share of its requests, ``[0, 1)``.
+        split: Traffic of both arms, if these counts are only a part of the batch: single requests, to plan with.
 
     Returns:
         The log likelihood ratio of the alternative to the point of the null nearest to it, in nats.
     """
     canary = np.clip(canary_rate, _NEVER, _ALWAYS)
     baseline = np.clip(baseline_rate, _NEVER, _ALWAYS)
-    null_baseline = _nearest(canary, baseline, canary_total, baseline_total, margin)
+    canary_flow, baseline_flow = split or (canary_total, baseline_total)
+    null_baseline = _nearest(canary, baseline, canary_flow, baseline_flow, margin)
     null_canary = np.clip(null_baseline + margin, _NEVER, _ALWAYS)
     found: Array = np.asarray(
         canary_bad * np.log(canary / null_canary)

@@ -8,14 +8,14 @@ the last stages take a proof of no harm, and what may be in flight when they fai
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
 from tightrope.base.errors import UsageError
 from tightrope.base.units import span_text
-from tightrope.delivery.canary import WORSE, WORSE_STAKES, Harm, Safe, Undecided
+from tightrope.delivery.canary import SPARED, SPARED_STAKES, WORSE, WORSE_STAKES, Harm, Safe, Undecided
 from tightrope.delivery.evidence import USUAL_INFLATION, bound, two_by_two, worse_by
 
 WEIGHTS = tuple(Fraction(1, parts) for parts in (1000, 500, 200, 100, 50, 20, 10, 5, 4, 2))
@@ -26,6 +26,7 @@ RATIOS = (2, 5, 10)
 
 ALL = Fraction(1)
 _HALF_BAD = Fraction(1, 2)
+_SHOWS_HALF = "shows whether half of the requests fail"
 _POWER = 0.8416  # normal quantile of 80 %
 _HEADROOM = 2
 _LEAST_ERRORS = Fraction(1, 10)
@@ -66,6 +67,7 @@ class Promise:
         usual: Units a second that detection may count on.
         bad_ratio: Share of bad units as the service runs now.
         allowed_ratio: Share of bad units that the objective allows.
+        tolerated: Excess share of bad units that counts as no harm once proven.
         unit_s: Seconds that one unit stands for under the time-based methods, 0 for events. A slice may turn bad at any
             weight, so there the weight does not help.
     """
@@ -77,6 +79,7 @@ class Promise:
     usual: Fraction
     bad_ratio: Fraction
     allowed_ratio: Fraction
+    tolerated: Fraction
     unit_s: int = 0
 
     def worst(self, weight: Fraction, seconds: int) -> Fraction:
@@ -228,31 +231,59 @@ def detects_in_s(promise: Promise, weight: Fraction, ratio: Fraction, terms: Ter
         ratio: How many times the errors of the baseline, above 1.
         tests: How many objectives share the bound.
     """
-    if promise.unit_s or not promise.usual or not 0 < weight < 1:
-        return None
     usual = float(usual_errors(promise))
     worse = min(float(ratio) * usual, 0.999)
-    traffic, guard = float(promise.usual), float(terms.inflation)
-    canary, baseline = traffic * float(weight), traffic * float(1 - weight)
+    alternatives = ((float(worse_by(usual, times)), usual) for times in WORSE)
+    needed = bound(terms.alpha) + math.log(tests)
+    return _reaches_in_s(
+        promise, weight, (worse, usual), zip(alternatives, WORSE_STAKES[1:], strict=True), 0.0, needed, terms
+    )
+
+
+def proves_in_s(promise: Promise, weight: Fraction, terms: Terms) -> int | None:
+    """Tell within what time a canary as good as its baseline is proven harmless in 80 % of all cases; None: never.
+
+    Harm is an excess of `Promise.tolerated`.
+    """
+    usual, tolerated = float(usual_errors(promise)), float(promise.tolerated)
+    alternatives = ((usual + part * tolerated, usual) for part in SPARED)
+    found = zip(alternatives, SPARED_STAKES[1:], strict=True)
+    return _reaches_in_s(promise, weight, (usual, usual), found, tolerated, bound(terms.alpha), terms)
+
+
+def _reaches_in_s(
+    promise: Promise,
+    weight: Fraction,
+    truth: tuple[float, float],
+    alternatives: Iterable[tuple[tuple[float, float], float]],
+    margin: float,
+    needed: float,
+    terms: Terms,
+) -> int | None:
+    """When one of the alternatives reaches the bound in 80 % of all cases, if both arms err as *truth* has it.
+
+    Evidence drifts by its mean and spreads by its variance, both times traffic.
+    """
+    if promise.unit_s or not promise.usual or not 0 < weight < 1:
+        return None
+    flows = float(promise.usual * weight), float(promise.usual * (1 - weight))
+    guard = float(terms.inflation)
     found: list[float] = []
-    for alternative, stake in zip(WORSE, WORSE_STAKES[1:], strict=True):
-        rates = float(worse_by(usual, alternative)), usual
-        drift = float(two_by_two(canary * worse, canary, baseline * usual, baseline, *rates)) / guard
+    for rates, stake in alternatives:
+        # log e-values are linear in the counts, so one bad and one good request of each arm tell all of it
+        worth = [
+            float(two_by_two(*counts, *rates, margin=margin, split=flows))
+            for counts in ((1, 1, 0, 0), (0, 1, 0, 0), (0, 0, 1, 1), (0, 0, 0, 1))
+        ]
+        drift = variance = 0.0
+        for flow, share, bad, good in zip(flows, truth, worth[::2], worth[1::2], strict=True):
+            drift += flow * (share * bad + (1 - share) * good) / guard
+            variance += flow * share * (1 - share) * (bad - good) ** 2 / guard
         if drift <= 0:
             continue
-        mean = float(weight) * rates[0] + float(1 - weight) * rates[1]
-        odds = math.log(mean / (1 - mean))
-        hits = (math.log(rate / (1 - rate)) - odds for rate in rates)
-        spread = math.sqrt(
-            sum(
-                flow * share * (1 - share) * hit * hit
-                for flow, share, hit in zip((canary, baseline), (worse, usual), hits, strict=True)
-            )
-            / guard
-        )
-        needed = bound(terms.alpha) + math.log(tests) - math.log(stake)
-        reach = _POWER * spread
-        found.append(((reach + math.sqrt(reach * reach + 4 * drift * needed)) / (2 * drift)) ** 2)
+        reach = _POWER * math.sqrt(variance)
+        missing = needed - math.log(stake)
+        found.append(((reach + math.sqrt(reach * reach + 4 * drift * missing)) / (2 * drift)) ** 2)
     return math.ceil(min(found)) if found and min(found) < 1e12 else None
 
 
@@ -278,19 +309,20 @@ def plan(promises: Sequence[Promise], terms: Terms) -> Plan:
     if spent:
         return _none(known, terms, f"nothing is left of the budget of {' and '.join(spent)}")
     best: tuple[int, Fraction, tuple[Stage, ...], Fraction | None] | None = None
-    for watched in (*((2,) if terms.guarded else ()), 5, 10, None):
+    for watched in (*((Fraction(2),) if terms.guarded else ()), Fraction(5), Fraction(10), Fraction(0), None):
         for weight in WEIGHTS:
             stages = _stages(known, terms, weight, watched)
             if stages is None:
                 continue
             length = sum(stage.bake_s for stage in stages)
-            if best is None or (length, weight) < best[:2]:
-                best = length, weight, stages, None if watched is None else Fraction(watched)
+            # the fastest; where nothing tells, the one that tells most
+            if best is None or watched is None or length < best[0]:
+                best = length, weight, stages, watched
         if best is not None:
             break
     if best is None:
         return _none(known, terms, _why_none(known, terms))
-    _, weight, stages, watched_ratio = best
+    _, weight, stages, watched = best
     detections = tuple(_detection(known, terms, weight, ratio) for ratio in RATIOS)
     return Plan(
         known,
@@ -299,49 +331,77 @@ def plan(promises: Sequence[Promise], terms: Terms) -> Plan:
         tuple(_cost(one, terms, stages) for one in known),
         detections,
         weight,
-        _limit(known, terms, weight, watched_ratio),
-        tuple(_notes(known, terms, stages, weight, watched_ratio)),
+        _limit(known, terms, weight, watched),
+        tuple(_notes(known, terms, stages, weight, watched)),
     )
 
 
 def _stages(
-    promises: tuple[Promise, ...], terms: Terms, proof: Fraction, watched: int | None
+    promises: tuple[Promise, ...], terms: Terms, proof: Fraction, watched: Fraction | None
 ) -> tuple[Stage, ...] | None:
-    """The stages with the proof at one weight; None where they do not fit or do not tell in time."""
+    """The stages with the proof at one weight; None where they do not fit, or do not tell in time.
+
+    Args:
+        watched: How many times the errors the bake is to show; 0 stands for half of the requests, None for nothing.
+    """
     first = max((one for one in WEIGHTS if one <= proof / (10 if terms.guarded else 4)), default=None)
     between = max((one for one in WEIGHTS if one <= proof / 3), default=None) if terms.guarded else None
     reaction_s = terms.reaction.total_s
-    ladder: list[tuple[Fraction, int, str]] = []
-    for weight in sorted({one for one in (first, between) if one is not None}):
-        seconds = _slowest(promises, weight, None, terms)
-        if watched is not None and (seconds is None or seconds > terms.longest_s):
-            return None
-        seconds = reaction_s if seconds is None else min(seconds, terms.longest_s)
-        ladder.append((weight, max(reaction_s, seconds), "shows whether half of the requests fail"))
-    bake = terms.longest_s if watched is None else _slowest(promises, proof, Fraction(watched), terms)
-    if bake is None or bake > terms.longest_s:
-        return None
-    ladder.append((proof, max(reaction_s, bake), f"shows {watched}× the errors" if watched else "shows what it can"))
+    before = sorted({one for one in (first, between) if one is not None}) if watched else []
+    ladder = [(weight, _slowest(promises, weight, Fraction(0), terms), _SHOWS_HALF) for weight in before]
+    if watched is None:
+        ladder.append((proof, terms.longest_s, "shows what it can"))
+    else:
+        purpose = f"shows {watched}× the errors" if watched else _SHOWS_HALF
+        ladder.append((proof, _slowest(promises, proof, watched, terms), purpose))
     if terms.guarded and proof < _HALF_BAD:
         ladder.append((_HALF_BAD, ladder[-1][1], "shows what only load brings out"))
     ladder.append((ALL, reaction_s * (4 if terms.guarded else 2), "watched for a burn that pages"))
     stages: list[Stage] = []
     paid = [Fraction(0)] * len(promises)
-    for weight, seconds, purpose in ladder:
-        background = [
-            before + _HEADROOM * one.background(weight, seconds) for one, before in zip(promises, paid, strict=True)
-        ]
-        reserved = all(
-            spent + one.worst(weight, _reach(terms)) <= terms.allowance_of(one)
-            for one, spent in zip(promises, background, strict=True)
-        )
+    for place, (weight, told_s, purpose) in enumerate(ladder):
+        if told_s is None or told_s > terms.longest_s:
+            return None
+        seconds = max(reaction_s, told_s)
+        after = _after(promises, paid, weight, seconds)
+        reserved = _is_inside(promises, terms, after, weight)
         if not reserved and weight <= proof:
             return None
-        if any(spent > terms.allowance_of(one) for one, spent in zip(promises, background, strict=True)):
+        if place + 1 < len(ladder) and not _is_inside(promises, terms, after, ladder[place + 1][0]):
+            proven = _slowest_proof(promises, weight, terms)
+            if watched is not None:
+                if proven is None or proven > terms.longest_s:
+                    return None
+                if proven > seconds:
+                    seconds, purpose = proven, f"{purpose}, and proves no harm"
+            after = _after(promises, paid, weight, seconds)
+            reserved = _is_inside(promises, terms, after, weight)
+            if not reserved and weight <= proof:
+                return None
+        if any(spent > terms.allowance_of(one) for one, spent in zip(promises, after, strict=True)):
             return None  # errors as they are now would end it, though the release is fine
         stages.append(Stage(weight, seconds, reserved, purpose))
-        paid = background
+        paid = after
     return tuple(stages)
+
+
+def _after(promises: Sequence[Promise], paid: Sequence[Fraction], weight: Fraction, seconds: int) -> list[Fraction]:
+    """What the errors there are anyway may have cost after a bake."""
+    return [before + _HEADROOM * one.background(weight, seconds) for one, before in zip(promises, paid, strict=True)]
+
+
+def _is_inside(promises: Sequence[Promise], terms: Terms, paid: Sequence[Fraction], weight: Fraction) -> bool:
+    return all(
+        before + one.worst(weight, _reach(terms)) <= terms.allowance_of(one)
+        for one, before in zip(promises, paid, strict=True)
+    )
+
+
+def _slowest_proof(promises: Sequence[Promise], weight: Fraction, terms: Terms) -> int | None:
+    """When the last test would prove no harm; None where one never does, or there is none."""
+    found = [proves_in_s(one, weight, terms) for one in promises if not one.unit_s]
+    known = [one for one in found if one is not None]
+    return max(known) if known and len(known) == len(found) else None
 
 
 def _why_none(promises: Sequence[Promise], terms: Terms) -> str:
@@ -358,19 +418,17 @@ def _reach(terms: Terms) -> int:
     return terms.reaction.total_s
 
 
-def _slowest(promises: Sequence[Promise], weight: Fraction, ratio: Fraction | None, terms: Terms) -> int | None:
-    """When the slowest test would tell; None where one never does. Without *ratio*: that half of the requests fail."""
+def _slowest(promises: Sequence[Promise], weight: Fraction, ratio: Fraction, terms: Terms) -> int | None:
+    """When the slowest test would tell; None where one never does. A *ratio* of 0: that half of the requests fail."""
     asked = [one for one in promises if not one.unit_s]
-    if not asked:
-        return None
     found: list[int] = []
     for one in asked:
-        times = ratio if ratio is not None else max(Fraction(2), _HALF_BAD / usual_errors(one))
+        times = ratio or max(Fraction(2), _HALF_BAD / usual_errors(one))
         seconds = detects_in_s(one, weight, times, terms, tests=len(asked))
         if seconds is None:
             return None
         found.append(seconds)
-    return max(found)
+    return max(found, default=None)
 
 
 def _detection(promises: tuple[Promise, ...], terms: Terms, weight: Fraction, ratio: int) -> Detection:
@@ -408,9 +466,9 @@ def _limit(promises: Sequence[Promise], terms: Terms, proof: Fraction, watched: 
     for one in promises:
         if one.worst(larger, _reach(terms)) > terms.allowance_of(one):
             return f"more than {_percent(proof)} could spend the allowance of {one.name} before a rollback takes effect"
-    if watched is None:
+    if not watched:
         return "the traffic is too low to tell a regression from chance"
-    return f"the bake is what it takes to show {watched}× the errors at this traffic"
+    return f"the bake is what it takes to show {watched}× the errors, or no harm, at this traffic"
 
 
 def _notes(
@@ -420,13 +478,16 @@ def _notes(
     blind = [one.name for one in promises if one.unit_s]
     if blind:
         found.append(f"{', '.join(blind)} counts slices of time, so a canary's requests cannot be compared by it")
-    if watched is None:
+    shown = _slowest(promises, proof, Fraction(RATIOS[-1]), terms)
+    if shown is None or shown > terms.longest_s:
         found.append(
             f"traffic too low: a {_percent(proof)} canary cannot show {RATIOS[-1]}× the errors in "
-            f"{span_text(terms.longest_s)}; a person decides at the end of the bake"
+            f"{span_text(terms.longest_s)}"
         )
     if any(not stage.reserved for stage in stages):
-        found.append("the stages beyond the allowance take a proof of no harm; what may be in flight then is declared")
+        found.append("where total failure does not fit, the stage takes a proof of no harm, and its flight is declared")
+        if watched is None:
+            found.append(f"no such proof is to be expected within {span_text(terms.longest_s)}; then a person decides")
     if terms.guarded:
         found.append("guarded: half of the allowance, smaller first steps, longer bakes")
     return found

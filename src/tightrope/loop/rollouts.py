@@ -16,8 +16,8 @@ from tightrope.loop.documents import number
 from tightrope.policy.states import named
 from tightrope.specs.model import ShipHow
 
-_BUSY_HOURS = 100
-"""The peak is the traffic that one of so many hours exceeds, and a tenth on top."""
+_MORE = Fraction(11, 10)
+"""What the peak has on top of the busiest hour."""
 
 
 def promises_of(assessments: Sequence[Assessment]) -> tuple[Promise, ...]:
@@ -58,7 +58,7 @@ def _promise(one: Assessment) -> Promise:
         )
     time_based = bool(statement.unit_s)
     scale = units.scale
-    peak = max(Fraction(total, scale * seconds) for _, total, seconds in week) * Fraction(11, 10)
+    peak = max(Fraction(total, scale * seconds) for _, total, seconds in week) * _MORE
     usual = Fraction(sum(total for _, total, _ in day), scale * sum(seconds for _, _, seconds in day))
     ratios = sorted(Fraction(bad, total) for bad, total, _ in day)
     return Promise(
@@ -69,6 +69,7 @@ def _promise(one: Assessment) -> Promise:
         usual=Fraction(1, statement.unit_s) if time_based else usual,
         bad_ratio=ratios[len(ratios) // 2],
         allowed_ratio=1 - one.objective.target,
+        tolerated=1 - one.objective.target,
         unit_s=statement.unit_s,
     )
 

@@ -34,8 +34,8 @@ from tightrope.specs.model import (
     Window,
 )
 from tightrope.specs.positions import MapNode, Node, clipped, plain_value
+from tightrope.specs.settings import tell_unknown_connection, tell_unknown_metric
 from tightrope.specs.shapes import Table, nearest
-from tightrope.specs.sources import tell_unknown_connection, tell_unknown_metric
 
 _SHORT_PART = 12  # the short lookback is a twelfth of the long one (SRE Workbook ch. 5)
 _CONFIDENCE = Fraction(95, 100)

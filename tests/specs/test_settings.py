@@ -15,7 +15,7 @@ from tests.specs.samples import SLO, SOURCE, codes, found, only, swapped
 from tests.telemetry.builders import data_source, ratio
 from tightrope.base.errors import UsageError
 from tightrope.specs.lints import SOURCE_TYPES
-from tightrope.specs.sources import SETTINGS
+from tightrope.specs.settings import SETTINGS
 from tightrope.telemetry.received import CONNECTION_OPTIONS, METRIC_OPTIONS
 from tightrope.telemetry.usecases import SOURCES, open_source, read_many
 
