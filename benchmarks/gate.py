@@ -17,7 +17,7 @@ import httpx2
 from benchmarks.tables import show
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS, CONNECTIONS = 4, 16
+SECONDS, CONNECTIONS = 8, 16
 GOAL_A_SECOND, GOAL_P99_MS = 20_000, 2.0
 
 

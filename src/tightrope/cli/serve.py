@@ -72,10 +72,20 @@ def serve(
         if replay:
             _ask_for_a_feature(server)
         if required:
-            issued = server.access.first_admin(server.now())
-            if issued is not None:
-                warn(f"first token, for an admin, good for 24 h: {issued.text}")
+            _tell_first_token(server, data)
         _run(server, listener)
+
+
+def _tell_first_token(server: Any, data: str) -> None:
+    """Show the first admin's token, on a terminal only: a log is read by others."""
+    import sys
+
+    if not sys.stderr.isatty():
+        warn(f"a first token: tightrope token create NAME --role admin --data {data}")
+        return
+    issued = server.access.first_admin(server.now())
+    if issued is not None:
+        warn(f"first token, for an admin, good for 24 h: {issued.text}")
 
 
 def _ask_for_a_feature(server: Any) -> None:

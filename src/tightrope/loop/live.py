@@ -903,11 +903,13 @@ class Live:
             overdue = soonest.get(step)
             if overdue is None:
                 overdue = soonest[step] = (turn.at - max(GRACE_SLICES * step, GRACE_S)) // step * step
-            told = track.complete_to if track.kind in RECEIVED else track.asked_to
             next_end = done + plan.step_s
-            if next_end > overdue and told is not None and not track.members and next_end > told:
-                continue
-            mark = self._watermark(track, turn.at)
+            told = track.complete_to if track.kind in RECEIVED else track.asked_to
+            mark: int | None
+            if track.members or told is None:
+                mark = self._watermark(track, turn.at)
+            else:  # the same, for the many
+                mark = max(overdue, min(told, turn.at) // step * step)
             if mark is not None and mark >= next_end:
                 due.setdefault(plan.step_s, []).append((track, mark))
         self._know_outside(turn.at)

@@ -199,8 +199,10 @@ class Probed:
 
     def __init__(self, wanted: Sequence[tuple[int, Request]]) -> None:
         self._tracks: dict[tuple[str, str], list[ProbeTrack]] = {}
+        self._steps: dict[int, int] = {}
         for number, request in wanted:
             one = probe_track(number, request)
+            self._steps[number] = one.step_s
             self._tracks.setdefault((one.source.folder, one.source.name), []).append(one)
         self._sums: dict[int, tuple[int, int, int]] = {}  # slot, bad, total
         self._touched: list[tuple[int, int, int, int]] = []
@@ -209,6 +211,10 @@ class Probed:
     def sources(self) -> list[DataSource]:
         """The data sources to probe, each once."""
         return [tracks[0].source for tracks in self._tracks.values()]
+
+    def step_of(self, number: int) -> int:
+        """Length of the slices of an objective, seconds."""
+        return self._steps[number]
 
     def take(self, source: DataSource, result: ProbeResult) -> None:
         """Count a probe; one that is older than the newest slice of an objective is left out."""

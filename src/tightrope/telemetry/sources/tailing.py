@@ -19,6 +19,7 @@ from tightrope.specs.model import DataSource
 from tightrope.telemetry.counting import Touched
 from tightrope.telemetry.plan import Request, Share, plan
 from tightrope.telemetry.questions import Answer, Ask, Role
+from tightrope.telemetry.reading import Quality
 from tightrope.telemetry.sources.access_log import AccessLogs
 from tightrope.telemetry.tally import MOST_SLICES, RowAsk, columns_of, tally_rows
 
@@ -280,11 +281,13 @@ class _Sums:
 
 @dataclass(slots=True)
 class TailAccount:
-    """What became of the lines: all, those that are no request, and requests too old for sums that are still kept."""
+    """What became of the lines: all, those that are no request, requests too old for sums that are still kept, and
+    requests of a time that is still to come."""
 
     lines: int = 0
     bad_lines: int = 0
     too_late: int = 0
+    ahead: int = 0
 
 
 class Tailing:
@@ -313,15 +316,34 @@ class Tailing:
         self._names = [ask_name(ask) for ask in self._asks]
         self._tracks: list[list[tuple[int, Request]]] = [[] for _ in asks]
         shares: tuple[tuple[Share, ...], ...] = work.shares
+        self._steps: dict[int, int] = {}
         for (number, request), (share,) in zip(wanted, shares, strict=True):
             self._tracks[share.ask].append((number, request))
+            self._steps[number] = asks[share.ask].step_s or self._asks[share.ask].grain_s
         self._sums = [_Sums() for _ in asks]
         self._touched: list[set[int]] = [set() for _ in asks]
         self._follower = Follower()
         self._caught_up = False
 
-    def poll(self) -> Iterator[None]:
+    def step_of(self, number: int) -> int:
+        """Length of the slices of an objective, seconds."""
+        return self._steps[number]
+
+    def quality(self) -> Quality:
+        """What the lines were like, since the log is followed."""
+        account = self.account
+        notes = []
+        if account.ahead:
+            notes.append(f"{account.ahead:,} requests are of a time that is still to come, and left out")
+        if account.too_late:
+            notes.append(f"{account.too_late:,} requests came more than {LOOKBACK_S // 3600} h late, and are left out")
+        return Quality(account.lines, account.bad_lines + account.ahead, notes=tuple(notes))
+
+    def poll(self, until: int | None = None) -> Iterator[None]:
         """Read on to the end, step by step; after each step slices can be drained and a snapshot taken.
+
+        Args:
+            until: Requests of this instant and later, UTC epoch seconds, are not believed; None: all are.
 
         Raises:
             SourceError: A file can't be read. DataError: Times with and without a zone, or too long a record.
@@ -332,7 +354,9 @@ class Tailing:
             paths = self._log.literal_paths()
         for new in self._follower.added(paths):
             batch = self._log.batch(new.file, new.first, new.lines, self._columns)
-            answers = tally_rows([batch], self._asks, None, whole=False)
+            believed = batch.before(until)
+            answers = tally_rows([believed], self._asks, None, whole=False)
+            self.account.ahead += len(batch) - len(believed)
             self.account.lines += len(batch) + len(batch.bad)
             self.account.bad_lines += len(batch.bad)
             for number, answer in enumerate(answers):
