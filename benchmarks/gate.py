@@ -65,7 +65,7 @@ def asked(url: str, process: int) -> list[str]:
     spent = _cpu_s(process) - before
     requests = int(re.search(r"(\d+) requests in", told)[1])  # type: ignore[index]
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
-    latency = {share: _ms(text) for share, text in re.findall(r"(50|99)%\s+(\S+)", told)}
+    latency = {share: _ms(text) for share, text in re.findall(r"^\s+(50|99)%\s+(\S+)", told, re.MULTILINE)}
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1])  # type: ignore[index]
     body = len(httpx2.get(url).content)
     return [

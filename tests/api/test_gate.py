@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.api.world import World
+from tests.api.world import World, until
 from tightrope.base.errors import StoreError
 from tightrope.policy.decision import Decision, GateRequest
 
@@ -101,8 +101,31 @@ def test_a_revoked_token_opens_no_gate(world: World) -> None:
     headers = {"Authorization": f"Bearer {made['token']}"}
     assert world.get("/api/v1/gate/checkout", "", headers=headers).status_code == 200
     world.ask("DELETE", f"/api/v1/tokens/{made['id']}")
-    time.sleep(1.1)
+    until(lambda: world.get("/api/v1/gate/checkout", "", headers=headers).status_code == 401, within_s=3)
     assert world.get("/api/v1/gate/checkout", "", headers=headers).status_code == 401
+
+
+def test_nobody_waits_for_the_first_decision_of_a_second(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was decided in the second before is told meanwhile, and nothing that is older or about other facts."""
+    real = world.server.decide
+    path = "/api/v1/gate/checkout?change=no-wait"
+
+    def slowly(request: GateRequest) -> Decision:
+        time.sleep(0.3)
+        return real(request)
+
+    def twice() -> tuple[httpx2.Response, httpx2.Response]:
+        before = world.get(path)
+        monkeypatch.setattr(world.server, "decide", slowly)
+        return before, in_one_second(lambda: world.get(path))
+
+    number = world.server.live.snapshot.number
+    before, meanwhile = in_one_second(twice)
+    if world.server.live.snapshot.number == number:
+        assert meanwhile.json() == before.json()
+        assert meanwhile.elapsed.total_seconds() < 0.25
+    time.sleep(0.4)
+    assert world.get(path).json()["id"] != before.json()["id"]
 
 
 def test_what_cannot_be_recorded_is_not_told_and_may_be_asked_again(

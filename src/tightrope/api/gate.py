@@ -1,7 +1,8 @@
 """The gate over HTTP: may this change go out now. It is asked far more often than anything else, so it stands alone.
 
 A decision is made and recorded before it is answered, once for each second, set of facts and question. Who asks the
-same within that second is told the same decision from memory: it is about the same instant, and recorded already.
+same within that second is told the same decision from memory: it is about the same instant, and recorded already. While
+the first one of a new second is made, that of the second before is told, if the facts are still the same.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Gate:
         self._workers = ThreadPoolExecutor(16, "gate")
         self._stamp: tuple[int, int] = (-1, -1)
         self._answers: dict[Hashable, Answer | asyncio.Future[Answer]] = {}
+        self._before: dict[Hashable, Answer | asyncio.Future[Answer]] = {}
         self._decided: dict[GateRequest, asyncio.Future[policy.Decision]] = {}
         self._waiting = 0
         self._prefix = secrets.token_hex(5).encode()
@@ -108,7 +110,10 @@ class Gate:
     def at_hand(self, target: bytes, headers: Headers, peer: str) -> Answer | None:
         """The answer to a GET, where it was given in this second already; None: it has to be made."""
         mattering = [pair for pair in headers if pair[0] in _MATTERING]
-        found = self._present().get(("GET", target, peer, b"", *mattering))
+        key = ("GET", target, peer, b"", *mattering)
+        found = self._present().get(key)
+        if found is not None and found.__class__ is not Answer:  # it is being made
+            found = self._before.get(key)
         if found.__class__ is not Answer:
             return None
         self.answered += 1
@@ -141,8 +146,11 @@ class Gate:
             found = asyncio.get_running_loop().create_task(self._made(scope, body, self._stamp[0], name.decode()))
             if len(answers) < MOST_KEPT:
                 answers[key] = found
-                found.add_done_callback(partial(_keep, answers, key))
-        answer = found if isinstance(found, Answer) else await asyncio.shield(found)
+                found.add_done_callback(partial(_keep, answers, self._before, key))
+        if not isinstance(found, Answer):
+            old = self._before.get(key)
+            found = old if isinstance(old, Answer) else await asyncio.shield(found)
+        answer = found
         self.answered += 1
         headers = [*answer.headers, (b"x-request-id", name)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -153,6 +161,8 @@ class Gate:
         server = self._server
         stamp = (server.now(), server.live.snapshot.number)
         if stamp != self._stamp:
+            followed = stamp[0] == self._stamp[0] + 1 and stamp[1] == self._stamp[1]
+            self._before = self._answers if followed else {}
             self._stamp = stamp
             self._answers, self._decided = {}, {}
         return self._answers
@@ -438,8 +448,14 @@ def _with(headers: Headers, more: Headers) -> Headers:
     return [*headers, *(pair for pair in more if pair[0] not in there)]
 
 
-def _keep(kept: dict[Hashable, Answer | asyncio.Future[Answer]], key: Hashable, done: asyncio.Future[Answer]) -> None:
+def _keep(
+    kept: dict[Hashable, Answer | asyncio.Future[Answer]],
+    before: dict[Hashable, Answer | asyncio.Future[Answer]],
+    key: Hashable,
+    done: asyncio.Future[Answer],
+) -> None:
     """Put the answer in the place of the work on it; an error is made anew each time, with a name of its own."""
+    before.pop(key, None)
     if not done.cancelled() and done.exception() is None and done.result().status == 200:
         kept[key] = done.result()
     else:

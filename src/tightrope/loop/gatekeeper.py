@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -12,7 +13,9 @@ from tightrope.loop.forecasting import forecast_of
 from tightrope.policy.decision import Decision, GateFacts, GateRequest, SloFacts
 from tightrope.policy.gate import decide
 from tightrope.specs.defaults import policy_of
-from tightrope.specs.model import ErrorBudgetPolicy, Specs
+from tightrope.specs.model import BudgetingMethod, ErrorBudgetPolicy, Slo, Specs
+
+NOT_YET = "it was not evaluated yet"
 
 
 def facts_of(assessment: Assessment, now: int) -> SloFacts:
@@ -61,10 +64,19 @@ def _row_doubts(assessment: Assessment) -> tuple[str, ...]:
 def gather(
     specs: Specs, request: GateRequest, assessments: Sequence[Assessment], *, rollouts_running: int = 0
 ) -> GateFacts:
-    """All that the gate may look at, for a change that asks at ``request.asked_at``."""
+    """All that the gate may look at, for a change that asks at ``request.asked_at``.
+
+    An SLO of the service without an assessment, or with fewer than it has objectives, was not evaluated yet: it counts
+    as one whose telemetry can't be read, and not as if nothing were promised.
+    """
     watched = [one for one in assessments if one.watched and one.slo.service == request.service]
     known = [incident for one in watched for incident in one.incidents]
     facts = tuple(facts_of(one, request.asked_at) for one in watched)
+    found = Counter(one.slo.name for one in watched)
+    policy = policy_of_service(specs, request.service)
+    facts += tuple(
+        _unread(slo, policy, NOT_YET) for slo in specs.of_service(request.service) if found[slo.name] < _watched_of(slo)
+    )
     return _gathered(specs, request, facts, known, rollouts_running)
 
 
@@ -73,12 +85,45 @@ def gather_unread(specs: Specs, request: GateRequest, why: str, incidents: Seque
 
     The freest state stands for the one that is not known; missing data decides before it.
     """
-    policy = policy_of_service(specs, request.service)
-    unread = tuple(
+    unread = unread_facts(specs, specs.of_service(request.service), why)
+    known = [one for one in incidents if one.service in ("", request.service)]
+    return _gathered(specs, request, unread, known, 0)
+
+
+def _watched_of(slo: Slo) -> int:
+    """How many assessments of an SLO count: one for each objective, or that of the whole."""
+    return 1 if slo.composite and slo.method is not BudgetingMethod.OCCURRENCES else len(slo.objectives)
+
+
+def _unread(slo: Slo, policy: ErrorBudgetPolicy, why: str) -> SloFacts:
+    return SloFacts(
+        slo=slo.name,
+        objective=slo.objectives[0].target,
+        state=policy.states[0].name,
+        state_since=None,
+        state_reason="",
+        remaining=None,
+        allowed=None,
+        consumed=None,
+        unit="events",
+        unit_s=0,
+        window_s=slo.window.duration.seconds,
+        coverage=Fraction(0),
+        data_age_s=None,
+        stale=True,
+        stale_after_s=slo.stale_after * (slo.step_s or MINUTE_S),
+        burn_rates=(),
+        unread=why,
+    )
+
+
+def unread_facts(specs: Specs, slos: Sequence[Slo], why: str) -> tuple[SloFacts, ...]:
+    """What the gate may know of SLOs of which nothing is known, and *why* that is so."""
+    return tuple(
         SloFacts(
             slo=slo.name,
             objective=slo.objectives[0].target,
-            state=policy.states[0].name,
+            state=policy_of_service(specs, slo.service).states[0].name,
             state_since=None,
             state_reason="",
             remaining=None,
@@ -94,10 +139,8 @@ def gather_unread(specs: Specs, request: GateRequest, why: str, incidents: Seque
             burn_rates=(),
             unread=why,
         )
-        for slo in specs.of_service(request.service)
+        for slo in slos
     )
-    known = [one for one in incidents if one.service in ("", request.service)]
-    return _gathered(specs, request, unread, known, 0)
 
 
 def policy_of_service(specs: Specs, service: str) -> ErrorBudgetPolicy:

@@ -15,6 +15,8 @@ from tightrope.notify.usecases import Notifier
 LOOKS_EVERY_S = 5.0
 """How long an outbox is left alone at most."""
 
+_NAP_S = 0.2
+
 
 class Postman:
     """Sends what is in the outbox until it is stopped.
@@ -60,7 +62,12 @@ class Postman:
                     self.failure = ""
                 except TightropeError as error:
                     self.failure = error.message
-                try:
-                    ear.get(timeout=LOOKS_EVERY_S / 5 if self.failure else LOOKS_EVERY_S)
-                except Empty:
-                    continue
+                except Exception as fault:  # noqa: BLE001  a postman who leaves in silence would leave all mail
+                    self.failure = f"{type(fault).__name__}: {fault}"
+                patience_s = LOOKS_EVERY_S / 5 if self.failure else LOOKS_EVERY_S
+                while patience_s > 0 and not self._stop.is_set():
+                    try:
+                        ear.get(timeout=_NAP_S)
+                        break
+                    except Empty:
+                        patience_s -= _NAP_S

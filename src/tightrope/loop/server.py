@@ -13,7 +13,7 @@ from tightrope.access.usecases import Access
 from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError
 from tightrope.base.units import DAY_S
 from tightrope.loop.assess import Assessment
-from tightrope.loop.gatekeeper import gather
+from tightrope.loop.gatekeeper import gather, unread_facts
 from tightrope.loop.gauges import Family, gauges_of
 from tightrope.loop.live import Live
 from tightrope.loop.snapshot import Backfill, Turned
@@ -125,7 +125,12 @@ class Server:
             raise NotFoundError(
                 f"there is no service named {request.service!r}", remedy="GET /api/v1/services lists them"
             )
-        facts = gather(specs, request, self.live.assessments(request.service))
+        assessments = self.live.assessments(request.service)
+        facts = gather(specs, request, assessments)
+        known = {one.slo.name for one in assessments}
+        waiting = [slo for slo in specs.of_service(request.service) if slo.name not in known]
+        if waiting:  # its history is still being read, or nothing was ever measured
+            facts = replace(facts, slos=(*facts.slos, *unread_facts(specs, waiting, "nothing was evaluated yet")))
         decision = decide(request, facts)
         self._decisions.keep(decision, facts)
         return decision
