@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from tightrope.telemetry.reading import Reading
 
 Tell = Callable[[str, int, int | None], None]
-LIVE_SOURCES = frozenset({"prometheus"})
+LIVE_SOURCES = frozenset({"prometheus", "sql"})
+"""Types of data source that know the present, and are asked for it."""
+
+RECORDED = frozenset({"csv", "parquet", "access-log", "openmetrics"})
+"""Types of data source that are files."""
 
 
 def load_specs(paths: Sequence[str]) -> Specs:
@@ -303,30 +307,71 @@ def fresh_store(where: str) -> None:
     mark.write_text("The store beside this file is a replay of recorded data; the next replay replaces it.\n")
 
 
-def _feeds(wanted: Sequence[Wanted], _live: Live) -> list[Feed]:
+def _feeds(wanted: Sequence[Wanted], live: Live) -> list[Feed]:
     """One feed for each source, or for each set of sources that an indicator needs together."""
-    from tightrope.loop.feeds import Files, Pull, grouped
-    from tightrope.specs.openslo import sources_of
+    from tightrope.loop.feeds import Files, Follow, Probing, Pull, Refused, grouped
+    from tightrope.telemetry.usecases import open_probe, open_tailing
+
+    def feed(name: str, group: Sequence[Wanted]) -> Feed:
+        of = _sources(group)
+        kinds = {source.type.lower() for source in of}
+        if kinds & LIVE_SOURCES:
+            return Pull(name, group, _read_slices)
+        if len(of) == 1 and kinds == {"access-log"}:
+            return Follow(name, group, lambda requests: open_tailing(of[0], requests), live.remembered)
+        if len(of) == 1 and kinds == {"probe"}:
+            prober = open_probe(of[0])
+            return Probing(of[0], group, prober.every_s, prober.probe, live.remembered)
+        return Files(name, group, _read_slices, lambda: _glance(of))
 
     found: list[Feed] = []
-    for name, group in grouped(
-        wanted, lambda one: "+".join(sorted({each.name for each in sources_of(one.slo)}))
-    ).items():
-        sources = [source for one in group for source in sources_of(one.slo)]
-        if any(is_live(one.slo) for one in group):
-            found.append(Pull(name, group, _read_slices))
-        else:
-            found.append(Files(name, group, _read_slices, lambda sources=sources: _glance(sources)))  # type: ignore[misc]
+    for name, group in grouped(wanted, lambda one: "+".join(each.name for each in _sources([one]))).items():
+        sound = []
+        for one in group:  # what is wrong with one of them is no matter of the others
+            try:
+                _understood(one)
+            except TightropeError as error:
+                found.append(Refused(name, [one], error))
+            else:
+                sound.append(one)
+        if sound:
+            try:
+                found.append(feed(name, sound))
+            except TightropeError as error:
+                found.append(Refused(name, sound, error))
     return found
+
+
+def _sources(group: Sequence[Wanted]) -> list[DataSource]:
+    """The data sources of some objectives, each once."""
+    from tightrope.specs.openslo import sources_of
+
+    found = {(each.name, each.folder): each for one in group for each in sources_of(one.slo)}
+    return [found[key] for key in sorted(found)]
+
+
+def _understood(one: Wanted) -> None:
+    """Check what can be known of an objective's metric before its source is read; raises `UsageError`."""
+    from tightrope.telemetry.plan import Request
+    from tightrope.telemetry.probing import probe_track
+    from tightrope.telemetry.usecases import open_tailing
+
+    sources = _sources([one])
+    if any(each.type.lower() == "probe" for each in sources):
+        probe_track(0, Request(one.slo, one.objective))
+    elif len(sources) == 1 and sources[0].type.lower() == "access-log":
+        open_tailing(sources[0], [(0, Request(one.slo, one.objective))])
 
 
 def _replayed(wanted: Sequence[Wanted], live: Live) -> list[Feed]:
     """Recorded data, moved to the present; servers are asked as ever."""
     from tightrope.loop.feeds import Replay
+    from tightrope.specs.openslo import sources_of
 
-    recorded = [one for one in wanted if not is_live(one.slo)]
+    recorded = [one for one in wanted if {each.type.lower() for each in sources_of(one.slo)} <= RECORDED]
+    tracks = {one.track for one in recorded}
     found: list[Feed] = [Replay("the recording", recorded, _read_slices, live.moved)] if recorded else []
-    return found + _feeds([one for one in wanted if is_live(one.slo)], live)
+    return found + _feeds([one for one in wanted if one.track not in tracks], live)
 
 
 def _read_slices(wanted: Sequence[tuple[Slo, Objective]], since: int | None, until: int | None) -> Sequence[Reading]:

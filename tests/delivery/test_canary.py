@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.trials import SEED, latencies, latency_evidence, releases, two_by_two_evidence
@@ -174,12 +174,12 @@ def test_the_state_and_the_simulations_have_the_same_evidence() -> None:
 def test_harm_beyond_what_is_tolerated_is_hardly_ever_called_safe() -> None:
     rng = np.random.default_rng(SEED)
     called = 0
-    for _ in range(150):
+    for _ in range(80):
         state = Analysis((_test(),))
         for _ in range(20):
             state = update(state, {"errors": Batch(_drawn(rng, 0.002), _drawn(rng, 0.001), 60)})
         called += isinstance(verdict(state, Rules()), Safe)
-    assert called <= 150 * 0.05 + 3 * math.sqrt(150 * 0.05 * 0.95)
+    assert called <= 80 * 0.05 + 3 * math.sqrt(80 * 0.05 * 0.95)
 
 
 def _drawn(rng: np.random.Generator, rate: float, requests: int = 3000) -> Counts:
@@ -194,6 +194,7 @@ bucketed = st.lists(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(batches, bucketed)
 def test_the_state_survives_as_plain_json_at_any_point(errors: list[Batch], slow: list[LatencyBatch]) -> None:
     state = Analysis((_test(inflation=Fraction(7, 3)),), (LatencyTest("latency"),))
@@ -206,6 +207,7 @@ def test_the_state_survives_as_plain_json_at_any_point(errors: list[Batch], slow
     assert verdict(read_analysis(kept), Rules()) == verdict(state, Rules())
 
 
+@settings(max_examples=40, deadline=None)
 @given(batches, st.fractions(1, 8, max_denominator=10))
 def test_a_guard_never_makes_more_of_a_single_batch(errors: list[Batch], guard: Fraction) -> None:
     for one in errors:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, special, stats
 
@@ -118,6 +118,7 @@ def test_for_rare_errors_the_two_by_two_test_is_the_conditional_one_whatever_the
         assert float(found) == pytest.approx(expected, abs=1e-3)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0.05, 1), min_size=2, max_size=5), st.floats(0.05, 3), st.integers(1, 3), st.integers(1, 3))
 def test_a_bucket_e_value_has_mean_one_at_most_while_the_canary_is_no_slower(
     weights: list[float], tilt: float, canary: int, baseline: int

@@ -11,6 +11,7 @@ import pytest
 
 from tests.loop.live_worlds import SOURCE, START, STEP, World, cut, replayed, slo, traffic
 from tightrope.base.errors import SourceUnreachableError
+from tightrope.loop.feeds import Fed
 from tightrope.sli.slices import Slices
 
 FLEET = (
@@ -210,3 +211,84 @@ def test_what_is_let_go_of_changes_nothing_that_is_told(begin: Begin) -> None:
     now = world.live.assessment("plain")
     then = replayed(world.folder, {"plain": record}, now.statement.at)["plain"]
     assert (now.history.memory, now.statement) == (then.history.memory, then.statement)
+
+
+def test_a_restart_hears_its_source_before_it_takes_silence_for_a_gap(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(12, 900, gaps=False)
+    half = START + 450 * STEP
+    world.feed("plain", cut(record, START, half))
+    world.turn(half + 5)
+    told = len(world.events("dev.tightrope.state.changed.v1"))
+    world.at = record.end + 5  # it was away for hours
+    world.begin()
+    assert world.live.assessment("plain").statement.at == half, "the gate answers at once, from what is known"
+    world.turn(record.end + 30)
+    assert world.live.assessment("plain").statement.at == half
+    world.feed("plain", cut(record, half - 3 * STEP, record.end))
+    world.turn(record.end + 31)
+    assert world.live.assessment("plain").statement.at == record.end
+    agree(world, {"plain": record}, half)
+    assert told <= len(world.events("dev.tightrope.state.changed.v1"))
+
+
+def test_a_source_that_never_answers_after_a_restart_is_not_waited_for_long(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(12, 450, gaps=False)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    world.at = record.end + 3600
+    world.begin()
+    assert not world.live.assessment("plain").stale
+    world.turn(record.end + 3600 + 61)
+    assert world.live.assessment("plain").stale
+
+
+def test_a_clock_that_is_set_back_over_a_restart_evaluates_nothing_twice(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(12, 600, gaps=False)
+    bad = record.bad.copy()
+    bad[500:560] = record.total[500:560]  # it burns for an hour
+    record = replace(record, bad=bad)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    (track,) = world.live.tracks
+    memory, events = track.memory, len(world.events("dev.tightrope.state.changed.v1"))
+    world.at = START + 530 * STEP
+    world.begin()
+    world.feed("plain", cut(record, START + 520 * STEP, START + 530 * STEP))
+    for at in range(world.at, world.at + 40 * STEP, STEP):
+        world.turn(at)
+    (track,) = world.live.tracks
+    assert (track.memory, track.evaluated_to) == (memory, record.end)
+    assert len(world.events("dev.tightrope.state.changed.v1")) == events
+    world.turn(record.end + 10 * STEP)
+    assert world.live.assessment("plain").statement.at > record.end, "and goes on when that time has come"
+
+
+def test_one_objective_that_cannot_be_read_leaves_the_others_alone(begin: Begin) -> None:
+    world = begin(SOURCE + slo("plain") + slo("other"))
+    one = world.idle[-1]
+    record = traffic(13, 300)
+    found = [
+        Fed("plain", record, (record.start, record.end), caught_up=True),
+        Fed("other", cut(record, START, START), (START, START), caught_up=False, error="parse error"),
+    ]
+    one.out(one.feed, found, None)
+    world.turn(record.end + 5)
+    assert world.live.assessment("plain").doubts == ()
+    assert [(each.series, each.error) for each in world.live.backfills()] == [("other", "parse error")]
+
+
+def test_what_a_feed_remembers_is_stored_with_its_slices(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), traffic(14, 300)
+    one = world.idle[-1]
+    one.out(one.feed, [Fed("plain", record, (START, record.end), caught_up=True, state=("log.x", b"half way"))], None)
+    assert world.live.remembered("log.x") is None
+    world.turn(record.end + 5)
+    assert world.live.remembered("log.x") == b"half way"
+    former = world.idle[-1]
+    world.write(SOURCE + slo("plain").replace("0.99", "0.9"))
+    world.turn(record.end + 6)
+    world.live._hear(
+        former.feed, [Fed("plain", record, (START, record.end), caught_up=True, state=("log.x", b""))], None
+    )
+    world.turn(record.end + 7)
+    assert world.live.remembered("log.x") == b"half way", "a feed of former specs has no say any more"

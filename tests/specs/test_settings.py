@@ -16,6 +16,7 @@ from tests.telemetry.builders import data_source, ratio
 from tightrope.base.errors import UsageError
 from tightrope.specs.lints import SOURCE_TYPES
 from tightrope.specs.settings import SETTINGS
+from tightrope.telemetry import probing
 from tightrope.telemetry.received import CONNECTION_OPTIONS, METRIC_OPTIONS
 from tightrope.telemetry.usecases import SOURCES, open_source, read_many
 
@@ -108,6 +109,11 @@ def test_validate_knows_the_settings_of_a_metric_that_the_door_reads(kind: str, 
 def test_validate_knows_the_settings_of_what_is_received() -> None:
     for kind, metric in METRIC_OPTIONS.items():
         assert (set(SETTINGS[kind].connection), set(SETTINGS[kind].metric)) == (set(CONNECTION_OPTIONS), set(metric))
+
+
+def test_validate_knows_the_settings_of_what_is_probed() -> None:
+    known = (set(SETTINGS["probe"].connection), set(SETTINGS["probe"].metric))
+    assert known == (set(probing.CONNECTION_OPTIONS), set(probing.METRIC_OPTIONS))
 
 
 def test_the_settings_are_known_without_numpy() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as told:
         back_up("postgresql://me@localhost/x", str(tmp_path / "copy.db"))
     assert "pg_dump" in told.value.remedy
+
+
+def test_a_backup_stays_as_it_is_when_it_comes_back(tmp_path: Path) -> None:
+    filled(str(tmp_path / "store"), 20)
+    copy = tmp_path / "copy.db"
+    back_up(str(tmp_path / "store"), str(copy))
+    with closing(sqlite3.connect(copy)) as one:  # as a tool that knows nothing of our settings may leave it
+        one.execute("PRAGMA journal_mode = DELETE")
+    before = copy.read_bytes()
+    restore(str(copy), str(tmp_path / "other"))
+    assert copy.read_bytes() == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.db", "other", "store"]

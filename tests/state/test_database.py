@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -195,3 +195,12 @@ def test_a_folder_with_a_percent_sign_is_a_folder(tmp_path: Path) -> None:
     with journal(str(tmp_path / "50%(home)s?#")) as one:
         assert one.append([event(1)]) == (1,)
     assert (tmp_path / "50%(home)s?#" / FILE).exists()
+
+
+def test_more_transactions_than_there_are_connections_are_told(tmp_path: Path) -> None:
+    with opened(str(tmp_path), create=True) as database, ExitStack() as held:
+        database.engine.pool._timeout = 0.1  # type: ignore[attr-defined]  # half a minute otherwise
+        for _ in range(15):
+            held.enter_context(database.reading())
+        with pytest.raises(StoreError, match="too much at once"):
+            held.enter_context(database.reading())

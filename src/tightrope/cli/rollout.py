@@ -58,6 +58,7 @@ def plan(
 
     It tells the weights and bakes, what the release can cost at most, and what regression would show in what time.
     Where the policy's state asks for care, the plan is guarded: half of the allowance, smaller steps, longer bakes.
+    Exit 0 with a plan, 3 where no weight fits.
     """
     from tightrope.app import assess_specs, choose, load_specs
     from tightrope.backtest.labels import read_incidents
@@ -89,8 +90,10 @@ def plan(
     when = time_text(max(one.statement.at for one in found))
     if form != "table":
         structured(plan_document(drawn, found[0].slo.service, when), form)
-        return
-    _show(drawn, found[0].slo.service, when)
+    else:
+        _show(drawn, found[0].slo.service, when)
+    if not drawn.stages:
+        raise click.exceptions.Exit(3)
 
 
 def _show(drawn: Plan, service: str, when: str) -> None:
@@ -101,7 +104,6 @@ def _show(drawn: Plan, service: str, when: str) -> None:
     if not drawn.stages:
         say(f"NO PLAN  {service} · {how} · may spend {share}", bold=True)
         say(f"  why      {drawn.why}")
-        say("  now ok   a change that goes out whole: rollbacks and what the gate lets pass; `tightrope gate` tells")
         say(f"  as of    {when}")
         return
     length = span_text(drawn.duration_s)

@@ -24,7 +24,7 @@ Array = npt.NDArray[np.float64]
 Numbers = Any
 """A number or an array of them; every function follows the shape it is given."""
 
-_HALVINGS = 60
+_HALVINGS = 44
 _NEVER, _ALWAYS = 1e-9, 1 - 1e-9
 
 

@@ -8,15 +8,18 @@ the last stages take a proof of no harm, and what may be in flight when they fai
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
 
 from tightrope.base.errors import UsageError
 from tightrope.base.units import span_text
 from tightrope.delivery.canary import SPARED, SPARED_STAKES, WORSE, WORSE_STAKES, Harm, Safe, Undecided
-from tightrope.delivery.evidence import USUAL_INFLATION, bound, two_by_two, worse_by
+from tightrope.delivery.evidence import USUAL_INFLATION, Array, bound, two_by_two, worse_by
 
 WEIGHTS = tuple(Fraction(1, parts) for parts in (1000, 500, 200, 100, 50, 20, 10, 5, 4, 2))
 """The weights that a plan chooses from, besides all of the traffic."""
@@ -220,6 +223,7 @@ class Plan:
 # --- power ----------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def detects_in_s(promise: Promise, weight: Fraction, ratio: Fraction, terms: Terms, *, tests: int = 1) -> int | None:
     """Tell within what time the 2x2 test shows a regression in 80 % of all cases; None: it never does.
 
@@ -233,29 +237,29 @@ def detects_in_s(promise: Promise, weight: Fraction, ratio: Fraction, terms: Ter
     """
     usual = float(usual_errors(promise))
     worse = min(float(ratio) * usual, 0.999)
-    alternatives = ((float(worse_by(usual, times)), usual) for times in WORSE)
     needed = bound(terms.alpha) + math.log(tests)
-    return _reaches_in_s(
-        promise, weight, (worse, usual), zip(alternatives, WORSE_STAKES[1:], strict=True), 0.0, needed, terms
-    )
+    alternatives = worse_by(usual, np.array(WORSE))
+    return _reaches_in_s(promise, weight, (worse, usual), alternatives, WORSE_STAKES, 0.0, needed, terms)
 
 
+@lru_cache(maxsize=4096)
 def proves_in_s(promise: Promise, weight: Fraction, terms: Terms) -> int | None:
     """Tell within what time a canary as good as its baseline is proven harmless in 80 % of all cases; None: never.
 
     Harm is an excess of `Promise.tolerated`.
     """
     usual, tolerated = float(usual_errors(promise)), float(promise.tolerated)
-    alternatives = ((usual + part * tolerated, usual) for part in SPARED)
-    found = zip(alternatives, SPARED_STAKES[1:], strict=True)
-    return _reaches_in_s(promise, weight, (usual, usual), found, tolerated, bound(terms.alpha), terms)
+    alternatives = usual + tolerated * np.array(SPARED)
+    needed = bound(terms.alpha)
+    return _reaches_in_s(promise, weight, (usual, usual), alternatives, SPARED_STAKES, tolerated, needed, terms)
 
 
 def _reaches_in_s(
     promise: Promise,
     weight: Fraction,
     truth: tuple[float, float],
-    alternatives: Iterable[tuple[tuple[float, float], float]],
+    alternatives: Array,
+    weights: Sequence[float],
     margin: float,
     needed: float,
     terms: Terms,
@@ -268,17 +272,17 @@ def _reaches_in_s(
         return None
     flows = float(promise.usual * weight), float(promise.usual * (1 - weight))
     guard = float(terms.inflation)
+    # log e-values are linear in the counts, so one bad and one good request of each arm tell all of it
+    single = ([1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1])
+    hits, calls, others, more = (np.array(each) for each in single)
+    worth = two_by_two(hits, calls, others, more, alternatives[:, None], truth[1], margin=margin, split=flows)
     found: list[float] = []
-    for rates, stake in alternatives:
-        # log e-values are linear in the counts, so one bad and one good request of each arm tell all of it
-        worth = [
-            float(two_by_two(*counts, *rates, margin=margin, split=flows))
-            for counts in ((1, 1, 0, 0), (0, 1, 0, 0), (0, 0, 1, 1), (0, 0, 0, 1))
-        ]
+    for (canary_bad, canary_good, baseline_bad, baseline_good), stake in zip(worth, weights[1:], strict=True):
         drift = variance = 0.0
-        for flow, share, bad, good in zip(flows, truth, worth[::2], worth[1::2], strict=True):
-            drift += flow * (share * bad + (1 - share) * good) / guard
-            variance += flow * share * (1 - share) * (bad - good) ** 2 / guard
+        arms = ((canary_bad, canary_good), (baseline_bad, baseline_good))
+        for flow, share, (bad, good) in zip(flows, truth, arms, strict=True):
+            drift += flow * (share * float(bad) + (1 - share) * float(good)) / guard
+            variance += flow * share * (1 - share) * float(bad - good) ** 2 / guard
         if drift <= 0:
             continue
         reach = _POWER * math.sqrt(variance)
@@ -347,13 +351,17 @@ def _stages(
     first = max((one for one in WEIGHTS if one <= proof / (10 if terms.guarded else 4)), default=None)
     between = max((one for one in WEIGHTS if one <= proof / 3), default=None) if terms.guarded else None
     reaction_s = terms.reaction.total_s
-    before = sorted({one for one in (first, between) if one is not None}) if watched else []
+    before = sorted({one for one in (first, between) if one is not None})
     ladder = [(weight, _slowest(promises, weight, Fraction(0), terms), _SHOWS_HALF) for weight in before]
     if watched is None:
+        ladder = [(weight, min(told or reaction_s, terms.longest_s), says) for weight, told, says in ladder]
         ladder.append((proof, terms.longest_s, "shows what it can"))
     else:
         purpose = f"shows {watched}× the errors" if watched else _SHOWS_HALF
-        ladder.append((proof, _slowest(promises, proof, watched, terms), purpose))
+        told = _slowest(promises, proof, watched, terms)
+        if terms.guarded and told is not None and told <= terms.longest_s and watched not in {2, 5}:
+            told = terms.longest_s  # care that can show so little takes all the time it has
+        ladder.append((proof, told, purpose))
     if terms.guarded and proof < _HALF_BAD:
         ladder.append((_HALF_BAD, ladder[-1][1], "shows what only load brings out"))
     ladder.append((ALL, reaction_s * (4 if terms.guarded else 2), "watched for a burn that pages"))

@@ -50,6 +50,13 @@ class Board:
             self.tracks[found] = track
         return found
 
+    def vacate(self, key: str) -> None:
+        """Forget the rows of a track: what comes under its name from now on is another record."""
+        place = self.place.get(key)
+        if place is not None:
+            for row in self.rows.values():
+                row.bad[place], row.total[place], row.covered[place] = 0, 0, False
+
     def row(self, slot: int) -> Row:
         """The row of a slice, empty at first."""
         found = self.rows.get(slot)

@@ -124,6 +124,7 @@ class Pull:
     def read(self, now: int) -> list[Fed]:
         """Ask for the next stretch of those that are the furthest behind, all of them in one question."""
         behind: dict[tuple[int, int, bool], list[Wanted]] = {}
+        refused: list[Fed] = []
         for one in self.wanted:
             rest_until, rest_s = self._rests.get(one.track, (0, 0))
             if rest_until - rest_s <= now < rest_until:
@@ -135,9 +136,15 @@ class Pull:
             if target > since:
                 until = min(target, since + (SHORT_CHUNK_S if one.track in self._short else CHUNK_S))
                 behind.setdefault((since, until, until == target), []).append(one)
-        if not behind:
-            return []
-        (since, until, caught_up), group = min(behind.items(), key=lambda each: each[0])
+        for (since, until, caught_up), group in sorted(behind.items(), key=lambda each: each[0]):
+            found = self._next(group, since, until, now, caught_up=caught_up)
+            if not all(one.error for one in found):
+                return refused + found
+            refused += found
+        return refused
+
+    def _next(self, group: Sequence[Wanted], since: int, until: int, now: int, *, caught_up: bool) -> list[Fed]:
+        """Ask for one stretch of some objectives."""
         first = all(one.asked_to is None for one in group)
         begin = since if first else since - OVERLAP * max(_step_of(one) for one in group)
         found = []
@@ -146,13 +153,13 @@ class Pull:
                 one.asked_to, one.step_s = until, reading.slices.step_s
                 self._rests.pop(one.track, None)
                 found.append(Fed(one.track, reading.slices, (begin, until), caught_up, reading.quality))
-            elif until - since > SHORT_CHUNK_S and one.track not in self._short:
-                self._short.add(one.track)
-                found.append(Fed(one.track, nothing_of(one, begin), (begin, begin), False))
+                continue
+            if until - since > SHORT_CHUNK_S and one.track not in self._short:
+                self._short.add(one.track)  # it is asked for less at once the next time
             else:
                 rest_s = min(MOST_REST_S, 2 * self._rests.get(one.track, (0, REST_S // 2))[1])
                 self._rests[one.track] = now + rest_s, rest_s
-                found.append(Fed(one.track, nothing_of(one, begin), (begin, begin), False, error=reading.message))
+            found.append(Fed(one.track, nothing_of(one, begin), (begin, begin), False, error=reading.message))
         return found
 
     def _parts(
@@ -306,9 +313,7 @@ class Follow:
             log = self._follow(numbered)
         if not resumed:  # what was counted of lines that were rotated away since must stay
             self._from = {
-                number: one.asked_to - LOOKBACK_S
-                for number, one in enumerate(self.wanted)
-                if one.asked_to is not None
+                number: one.asked_to - LOOKBACK_S for number, one in enumerate(self.wanted) if one.asked_to is not None
             }
         return log
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, Full, Queue
-from threading import Condition, Event, RLock, Thread
+from threading import Condition, Event, Lock, RLock, Thread
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from tightrope.base import clock
 from tightrope.base.canonical import canonical
-from tightrope.base.errors import BusyError, NotFoundError, SpecError, StoreError, TightropeError, UsageError
+from tightrope.base.errors import BusyError, DataError, NotFoundError, SpecError, StoreError, TightropeError, UsageError
 from tightrope.base.units import DAY_S, time_text
 from tightrope.engine.live import LiveEvaluator
 from tightrope.engine.plan import Incident
@@ -42,7 +42,7 @@ from tightrope.loop.assess import (
 )
 from tightrope.loop.board import KEPT_ROWS, Board, News
 from tightrope.loop.exclusions import stretches_of
-from tightrope.loop.feeds import Fed, Feed, Hear, Pump, Turns, Wanted
+from tightrope.loop.feeds import Fed, Feed, Hear, Pump, Turns, Wanted, scale_of
 from tightrope.loop.snapshot import Backfill, Snapshot, Turned
 from tightrope.loop.store import Asked, LiveStore, Remembered
 from tightrope.loop.telling import Flowed, Teller
@@ -50,8 +50,8 @@ from tightrope.loop.tracks import Track, tracks_of
 from tightrope.policy.states import named, strictest
 from tightrope.sli.coverage import Stretch, fill_gaps
 from tightrope.sli.methods import combine
-from tightrope.sli.slices import MILLIONTH, Slices
-from tightrope.specs.model import BudgetingMethod, Gaps, Objective, RatioMetric, Slo, Specs
+from tightrope.sli.slices import Slices
+from tightrope.specs.model import BudgetingMethod, Gaps, Objective, Slo, Specs
 from tightrope.state.database import Database
 from tightrope.state.journal import Event as Happening
 from tightrope.state.journal import Journal
@@ -66,6 +66,12 @@ from tightrope.telemetry.store import SeriesKey, SliceStore
 SOURCE = "/tightrope/loop"
 ADMITTED_AT_ONCE = 200
 """Tracks whose records are held at once while they are replayed."""
+
+PATIENCE_S = 60
+"""For how long the first word of a source is waited for after a start, before its silence counts as a gap."""
+
+MOST_PAUSE_S = 5.0
+"""How long to wait at most before a turn that failed is tried again."""
 
 GRACE_SLICES = 2
 GRACE_S = 60
@@ -172,6 +178,7 @@ class Live:
         self._stop = Event()
         self._thread: Thread | None = None
         self._specs: Specs | None = None
+        self._announced = ""  # the digest of the specs that the journal says are followed
         self._since = 0
         self._seen: object = None
         self._problems: tuple[SpecError, ...] = ()
@@ -183,13 +190,19 @@ class Live:
         self._seats: dict[tuple[str, ...], npt.NDArray[np.int64]] = {}
         self._placed: dict[tuple[str, ...], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
         self._pumps: list[Turns] = []
+        self._followed: list[Feed] = []
         self._fed: Queue[tuple[Feed, list[Fed], TightropeError | None]] = Queue(maxsize=256)
         self._counting: dict[str, tuple[Counting, list[Track]]] = {}
         self._received_steps: dict[str, int] = {}
         self._arrived: deque[tuple[int, str, Delivery]] = deque()
         self._waiting = 0
+        self._arriving = Lock()
+        self._on_their_way: dict[object, int] = {}  # by delivery: the highest sequence that was stored as it came
+        self._stored_to = 0
+        self._whole_to: int | None = None  # through which everything stored was taken; None: all of it
         self._taken = 0  # the highest inbox sequence that was counted
         self._covered_at = 0
+        self._covered_to = 0  # through which the inbox was let go of
         self._columns: dict[int, _Columns] = {}
         self._late: set[str] = set()
         self._begins: dict[str, int] = {}  # where the records of tracks begin, if nothing older is kept
@@ -233,6 +246,7 @@ class Live:
     def _prune(self, before: int) -> None:
         """Let go of slices older than *before*, having noted what they led to: a replay goes on from there."""
         cut = before // DAY_S * DAY_S
+        old: list[tuple[int, list[int]]] = []  # goes when all is noted: a composite rests on its members' records
         for track in list(self._tracks.values()):
             with self._lock:
                 if track.plan is None or track.evaluated_to is None or track.slo.gaps is not Gaps.IGNORE:
@@ -257,11 +271,16 @@ class Live:
                 with self._database.writing() as connection:
                     self._memories.remember_in(connection, [noted])
                 self._bases[track.key] = noted
-                self._slices.prune(keep_from, series)
+                old.append((keep_from, series))
+        kept: dict[int, int] = {}
+        for keep_from, series in old:
+            kept |= {one: min(keep_from, kept.get(one, keep_from)) for one in series}
+        for one, keep_from in kept.items():
+            self._slices.prune(keep_from, [one])
 
     def _tidying(self) -> None:
         while not self._stop.wait(self._tidy_s):
-            with suppress(StoreError):  # the next time will do
+            with suppress(Exception):  # the next time will do; what is wrong with the store, turns tell
                 self.tidy()
 
     def nudge(self) -> None:
@@ -271,13 +290,21 @@ class Live:
             self._wake.notify_all()
 
     def _run(self) -> None:
+        pause = self._every_s
         while not self._stop.is_set():
             try:
                 self.turn()
-                self._failure = ""
+                self._failure, pause = "", self._every_s
             except TightropeError as error:
                 self._failure = error.message
+                pause = min(2 * pause, MOST_PAUSE_S)
+            except Exception as fault:  # noqa: BLE001  a loop that ends in silence would freeze every answer
+                self._failure = f"the loop failed: {type(fault).__name__}: {fault}"
+                pause = min(2 * pause, MOST_PAUSE_S)
+            if self._failure:
                 self._broken = True
+                self._stop.wait(pause)  # every try begins anew from what is stored, which takes a while
+                continue
             with self._wake:
                 if not self._asked and not self._stop.is_set():
                     self._wake.wait(self._every_s)
@@ -370,7 +397,7 @@ class Live:
             specs = self._specs
         else:
             self._problems = ()
-        changed = self._specs is None or specs.digest != self._specs.digest
+        changed = specs.digest != self._announced
         if changed or self._broken:
             self._adopt(specs, now, announce=changed)
         return True
@@ -391,7 +418,9 @@ class Live:
             self._forget_places()
         self._specs, self._since, self._anew = specs, now, True
         self._outside_to = 0
-        found = {track.key: track for track in tracks_of(specs, self._incidents)}
+        found = {track.key: track for track in tracks_of(specs, self._recorded_incidents)}
+        for track in found.values():
+            track.incidents = self._incidents_of(track)
         for key, track in found.items():
             known = before.get(key)
             if known is not None and known.indicator == track.indicator:
@@ -401,8 +430,12 @@ class Live:
                 if known.definition == track.definition:
                     track.plan, track.memory, track.reason = known.plan, known.memory, known.reason
                     track.evaluated_to, track.saved_to, track.carry = known.evaluated_to, known.saved_to, known.carry
-                    track.late = known.late
+                    track.late, track.patient_to = known.late, known.patient_to
                     track.incidents = known.incidents
+        for key, known in before.items():
+            if key not in found or found[key].indicator != known.indicator:
+                for board in self._boards.values():
+                    board.vacate(key)
         gone = [key for key in before if key not in found or found[key].evaluated_to is None]
         self._evaluator.dismiss([key for key in gone if key in self._evaluator])
         self._forget_places()
@@ -413,7 +446,7 @@ class Live:
             self._of_service.setdefault(track.slo.service, []).append(key)
         for track in found.values():
             track.members = tuple(found[one.key] for one in track.members)
-        self._find_records(asked, remembered)
+        self._find_records(asked, remembered, now)
         self._unready = {key for key, one in found.items() if one.evaluated_to is None}
         self._late = {key for key, one in found.items() if one.late}
         self._by_series = {one.series: one for one in found.values() if one.series is not None}
@@ -436,7 +469,8 @@ class Live:
                 self._fed.get_nowait()
             except Empty:
                 break
-        self._pumps = [self._pump(feed, self._now, self._hear) for feed in self._feeds(wanted, self)]
+        self._followed = list(self._feeds(wanted, self))
+        self._pumps = [self._pump(feed, self._now, self._hear) for feed in self._followed]
         self._broken = False
         if announce:
             data = {"digest": specs.digest, "files": list(specs.files), "slos": len(specs.slos)}
@@ -445,6 +479,7 @@ class Live:
             )
             with self._database.writing() as connection:
                 self._journal.append_in(connection, [event])
+            self._announced = specs.digest
 
     def _begin(self, track: Track, now: int) -> int:
         from tightrope.loop.assess import reach_s
@@ -453,7 +488,7 @@ class Live:
             raise AssertionError("specs are followed before their telemetry is wanted")
         return now - reach_s(self._specs, track.slo)
 
-    def _find_records(self, asked: Mapping[int, Asked], remembered: Mapping[str, Remembered]) -> None:
+    def _find_records(self, asked: Mapping[int, Asked], remembered: Mapping[str, Remembered], now: int) -> None:
         """Find the stored records of tracks that are new to this process, and what is remembered of them."""
         new = [one for one in self._tracks.values() if not one.whole and one.series is None]
         stored = self._slices.known([(one.key, one.indicator) for one in new])
@@ -475,6 +510,7 @@ class Live:
                 one.memory, one.reason = known.memory, known.reason
                 one.saved_to = known.evaluated_to
                 one.caught_up = True  # it was evaluated before, so its history was here
+                one.patient_to = now + PATIENCE_S
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 
@@ -487,44 +523,58 @@ class Live:
         """Store what feeds and receivers brought, and note whose history has changed."""
         news = News()
         feeds: list[Asked] = []
+        states: dict[str, bytes] = {}
         for _ in range(self._fed.qsize()):
             try:
                 feed, found, error = self._fed.get_nowait()
             except Empty:
                 break
-            for one in feed.wanted:
+            if not any(feed is one for one in self._followed):
+                continue  # it was asked for by former specs, and goes on from what is stored
+            for one in feed.wanted if error is not None else ():
                 if one.track in self._tracks:
                     self._tracks[one.track].error = "" if error is None else error.message
+                    self._tracks[one.track].patient_to = now
             for fed in found:
                 track = self._tracks.get(fed.track)
-                if track is not None:
-                    self._take_fed(track, fed, news)
+                if fed.state is not None:
+                    states[fed.state[0]] = fed.state[1]
+                if track is None:
+                    continue
+                track.error = fed.error
+                track.patient_to = now if fed.caught_up or fed.error else now + PATIENCE_S
+                if not fed.error:
+                    self._take_fed(track, fed, news, now)
                     if track.series is not None and track.asked_from is not None and track.asked_to is not None:
                         feeds.append(Asked(track.series, track.asked_from, track.asked_to))
         self._take_received(news)
         batch = news.batch()
         waited = now - self._covered_at  # rather in a turn that has nothing else to do
-        covered = bool(self._counting) and waited >= (COVERED_EVERY_S if batch is None else 5 * COVERED_EVERY_S)
-        if batch is None and not feeds and not covered:
+        patience = COVERED_EVERY_S if batch is None else 5 * COVERED_EVERY_S
+        covered = (bool(self._counting) or self._taken > self._covered_to) and waited >= patience
+        if batch is None and not feeds and not states and not covered:
             return
         try:
             with self._database.writing() as connection:
                 if batch is not None:
                     self._slices.write_in(connection, batch)
                 self._memories.asked_in(connection, {one.series: one for one in feeds}.values())
+                for name, content in states.items():
+                    self._slices.save_state_in(connection, name, content)
                 if covered:
                     self._cover_in(connection, now)
         except StoreError:
             self._broken = True
             raise
 
-    def _take_fed(self, track: Track, fed: Fed, news: News) -> None:
+    def _take_fed(self, track: Track, fed: Fed, news: News, now: int) -> None:
         slices = fed.slices
         track.quality = fed.quality if fed.quality.rows or not track.quality.rows else track.quality
         if not self._belongs(track, slices.step_s, slices.scale, len(slices)):
             return
         track.asked_from = fed.asked[0] if track.asked_from is None else min(track.asked_from, fed.asked[0])
-        track.asked_to = fed.asked[1] if track.asked_to is None else max(track.asked_to, fed.asked[1])
+        ahead = track.asked_to is None or track.asked_to > now  # in the future: the clock was set back
+        track.asked_to = fed.asked[1] if ahead or track.asked_to is None else max(track.asked_to, fed.asked[1])
         track.caught_up = track.caught_up or fed.caught_up
         if track.series is None or not len(slices):
             return
@@ -608,9 +658,18 @@ class Live:
         if self._waiting > MOST_WAITING:
             raise BusyError(f"{self._waiting:,} samples are waiting to be counted", retry_after_s=5)
         checked = receiver.check(body, headers, self._now())
-        sequence = self._slices.receive(kind, checked.kept, self._now())
-        self._arrived.append((sequence, kind, checked.delivery))
-        self._waiting += checked.count
+        own = object()
+        with self._arriving:
+            self._on_their_way[own] = self._stored_to  # what is on its way gets a later number
+        try:
+            sequence = self._slices.receive(kind, checked.kept, self._now())
+            with self._arriving:
+                self._arrived.append((sequence, kind, checked.delivery))
+                self._stored_to = max(self._stored_to, sequence)
+                self._waiting += checked.count
+        finally:
+            with self._arriving:
+                del self._on_their_way[own]
         self.nudge()
         return int(checked.count)
 
@@ -622,11 +681,17 @@ class Live:
                 track.caught_up = True
                 wanted.setdefault(track.kind, []).append(track)
         self._counting = {}
-        for kind, group in wanted.items():
-            requests = [(number, Request(one.slo, one.objective)) for number, one in enumerate(group)]
-            counting = Counting(kind, requests)
-            for number, request in requests:
-                self._received_steps[group[number].key] = received_track(kind, number, request).step_s
+        for kind, all_of_it in wanted.items():
+            group = []
+            for one in all_of_it:
+                try:
+                    asked = received_track(kind, 0, Request(one.slo, one.objective))
+                except UsageError as error:  # the others are counted all the same
+                    one.error = error.message
+                else:
+                    self._received_steps[one.key] = asked.step_s
+                    group.append(one)
+            counting = Counting(kind, [(number, Request(one.slo, one.objective)) for number, one in enumerate(group)])
             blob = self._slices.load_state(f"counting.{kind}")
             if blob is not None:
                 counting.restore(blob)
@@ -634,26 +699,32 @@ class Live:
         if not fresh:
             return
         covered = self._slices.load_state("covered")
-        self._taken = int(covered or b"0")
-        self._arrived.clear()
-        self._waiting = 0
+        self._taken = self._covered_to = int(covered or b"0")
+        with self._arriving:
+            self._arrived.clear()
+            self._waiting = 0
         while rows := self._slices.waiting(self._taken, 500):
             for row in rows:
                 known = self._counting.get(row.kind)
                 if known is not None:
                     known[0].take(self._receivers[row.kind].read(row.body))
                 self._taken = row.sequence
+        with self._arriving:
+            self._stored_to = max(self._stored_to, self._taken)
         self._covered_at = now
 
     def _take_received(self, news: News) -> None:
         batches: dict[str, list[Delivery]] = {}
         taken = []
-        while self._arrived:
-            taken.append(self._arrived.popleft())
+        with self._arriving:  # what is stored and not here yet is taken in another turn, and must not be let go of
+            while self._arrived:
+                taken.append(self._arrived.popleft())
+            self._whole_to = min(self._on_their_way.values(), default=None)
         for sequence, kind, delivery in sorted(taken, key=lambda one: one[0]):
             batches.setdefault(kind, []).append(delivery)
             self._taken = max(self._taken, sequence)
-            self._waiting -= len(delivery)
+            with self._arriving:
+                self._waiting -= len(delivery)
         for kind, (counting, group) in self._counting.items():
             if kind in batches:
                 counting.take(*batches[kind])
@@ -674,7 +745,8 @@ class Live:
         bad, total, covered = touched.bad[rows], touched.total[rows], touched.covered[rows]
         new = [group[number] for number in np.unique(tracks).tolist() if group[number].series is None]
         for track in new:
-            track.step_s, track.scale = self._received_steps[track.key], _scale_of(track)
+            track.step_s = self._received_steps[track.key]
+            track.scale = scale_of(track.slo, track.objective)
         keys = [SeriesKey(one.key, one.indicator, one.step_s or 0, one.scale) for one in new]
         for track, series in zip(new, self._slices.admit(keys) if new else (), strict=True):
             track.series = series
@@ -748,9 +820,10 @@ class Live:
         for kind, (counting, _) in self._counting.items():
             counting.forget(now)
             self._slices.save_state_in(connection, f"counting.{kind}", counting.snapshot())
-        self._slices.save_state_in(connection, "covered", str(self._taken).encode())
-        self._slices.drop_received(connection, self._taken)
-        self._covered_at = now
+        through = self._taken if self._whole_to is None else min(self._taken, self._whole_to)
+        self._slices.save_state_in(connection, "covered", str(through).encode())
+        self._slices.drop_received(connection, through)
+        self._covered_at, self._covered_to = now, through
 
     # --- evaluation ------------------------------------------------------------------------------------------------
 
@@ -763,14 +836,16 @@ class Live:
         if not track.caught_up or track.step_s is None or track.series is None or track.fed_to is None:
             return None
         grace = max(GRACE_SLICES * track.step_s, GRACE_S)
-        ends = [(now - grace) // track.step_s * track.step_s]
+        ends = [track.saved_to if track.evaluated_to is None else track.evaluated_to]
+        if not now < track.patient_to <= now + PATIENCE_S:  # after a start its source is heard first
+            ends.append((now - grace) // track.step_s * track.step_s)
         if track.kind in RECEIVED:
             whole = track.complete_to
             ends.append(whole if whole is not None else min(track.fed_to, now))
         elif track.asked_to is not None:
             ends.append(min(track.asked_to, now))
         mark = max(ends)
-        return mark // track.step_s * track.step_s
+        return mark // track.step_s * track.step_s or None
 
     def _admit_late(self, turn: _Turn) -> None:
         """Replay the history of tracks that are new to this process, and of those whose past has changed."""
@@ -779,7 +854,7 @@ class Live:
             track = self._tracks.get(key)
             mark = None if track is None else self._watermark(track, turn.at)
             if track is not None and mark is not None:
-                ready.append((track, max(mark, track.evaluated_to or 0)))
+                ready.append((track, max(mark, track.evaluated_to or track.saved_to)))  # never back, if the clock is
         if self._late:
             ready += [
                 (track, track.evaluated_to)
@@ -789,6 +864,7 @@ class Live:
         if not ready:
             return
         self._know_outside(turn.at)
+        new = any(track.evaluated_to is None for track, _ in ready)
         for at in range(0, len(ready), ADMITTED_AT_ONCE):
             self._admit(ready[at : at + ADMITTED_AT_ONCE], turn)
         for key in self._late:
@@ -796,8 +872,10 @@ class Live:
                 self._tracks[key].late = False
         self._late.clear()
         self._forget_places()
-        gc.collect()
-        gc.freeze()  # what was admitted stays: the collector need not look through all of it in the middle of a turn
+        if new:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()  # what is new stays: the collector need not look through all of it in the middle of a turn
 
     def _admit(self, ready: Sequence[tuple[Track, int]], turn: _Turn) -> None:
         """Bring tracks to their marks by replay, and hand them to the evaluator together."""
@@ -827,13 +905,32 @@ class Live:
         for track, _ in ready:
             start = starts[track.key]
             units = at_hand.get(track.key)
-            if units is None:
-                units = self._units(track, start, marks[track.key])
+            try:
+                if units is None:
+                    units = self._units(track, start, marks[track.key])
+                member = self._replayed(track, units, marks[track.key], turn, resumed=start is not None)
+            except DataError as error:  # what one record holds is no matter of the others
+                track.error, track.evaluated_to = error.message, None
+                self._unready.add(track.key)
+                continue
             if start is None or units.start > start:
                 self._begins[track.key] = units.start
-            members.append(self._replayed(track, units, marks[track.key], turn, resumed=start is not None))
+            members.append(member)
             self._unready.discard(track.key)
         self._evaluator.admit(members)
+        for track, _ in ready:
+            self._have_at_hand(track, marks[track.key])
+
+    def _have_at_hand(self, track: Track, mark: int) -> None:
+        """Take the rows behind a mark from the store, where it has some: they are evaluated as their time comes."""
+        if track.series is None or track.step_s is None or track.fed_to is None or track.fed_to <= mark:
+            return
+        (ahead,) = self._slices.read([track.series], mark, None)
+        board = self._boards.setdefault(track.step_s, Board(track.step_s))
+        place = board.seat(track)
+        for index in np.flatnonzero(ahead.covered).tolist():
+            row = board.row(ahead.start // track.step_s + index)
+            row.bad[place], row.total[place], row.covered[place] = ahead.bad[index], ahead.total[index], True
 
     def _replayed(self, track: Track, units: Slices, mark: int, turn: _Turn, *, resumed: bool) -> Member:
         """Bring a track to *mark*: from its memory if that still holds, else from the first slice."""
@@ -863,6 +960,10 @@ class Live:
                 out_of_scope=scope,
                 ask=asker,
             )
+        if outcome.transitions:
+            track.reason = outcome.transitions[-1].reason
+        elif since is None:
+            track.reason = ""
         if known_to is not None and not resumed:  # what happened before was told before
             outcome = replace(
                 outcome,
@@ -871,10 +972,9 @@ class Live:
             )
         elif known_to is None:
             outcome = replace(outcome, alerts=(), transitions=outcome.transitions[-1:])
-        if outcome.transitions:
-            track.reason = outcome.transitions[-1].reason
         track.memory, track.evaluated_to = memory, mark
         track.carry = _carry(units)
+        self._drawn.pop(track.key, None)  # it may have been drawn up as of the same instant
         if track.watched and (again or known_to is not None or memory != before):
             turn.outcomes.append((track, before if known_to is not None else Memory(), outcome))
         turn.changed[track.key] = track
@@ -906,7 +1006,7 @@ class Live:
             next_end = done + plan.step_s
             told = track.complete_to if track.kind in RECEIVED else track.asked_to
             mark: int | None
-            if track.members or told is None:
+            if track.members or told is None or track.patient_to > turn.at:
                 mark = self._watermark(track, turn.at)
             else:  # the same, for the many
                 mark = max(overdue, min(told, turn.at) // step * step)
@@ -920,7 +1020,8 @@ class Live:
                 self._tick(step_s, end, ready, turn)
                 group = [(track, mark) for track, mark in group if (track.evaluated_to or 0) + step_s <= mark]
         for step_s, board in self._boards.items():
-            ends = [one.evaluated_to for one in board.tracks if one.evaluated_to is not None]
+            seated = [self._tracks[key] for key in board.place if key in self._tracks]
+            ends = [one.evaluated_to for one in seated if one.evaluated_to is not None and one.step_s == step_s]
             if ends:
                 board.trim(min(ends) // step_s - KEPT_ROWS)
 
@@ -994,6 +1095,13 @@ class Live:
                 self._outside[track.key] = found
         self._forget_places()
 
+    def _may_exclude(self, track: Track) -> bool:
+        """Whether an exclusion is about a track at all, be it long ago."""
+        return self._specs is not None and any(
+            (not one.services or track.slo.service in one.services) and (not one.slos or track.slo.name in one.slos)
+            for one in self._specs.exclusions
+        )
+
     def _unit(self, track: Track, start: int, end: int) -> Slices:
         """One unit slice of a track that is more than its raw counts."""
         if self._specs is None:
@@ -1026,7 +1134,7 @@ class Live:
         place = None if board is None else board.place.get(track.key)
         for index in range(count):
             row = None if board is None else board.rows.get(start // step + index)
-            if row is not None and place is not None:
+            if row is not None and place is not None and row.covered[place]:
                 bad[index], total[index], covered[index] = row.bad[place], row.total[place], row.covered[place]
             elif track.series is not None:
                 (old,) = self._slices.read([track.series], start + index * step, start + (index + 1) * step)
@@ -1069,7 +1177,7 @@ class Live:
         plain = [one for one in tracks if one.plain and one.series is not None and one.key not in young]
         raw = self._slices.read([one.series for one in plain if one.series is not None], start, end)
         found = {
-            one.key: units_of(self._specs, one.slo, one.objective, slices) if one.key in self._outside else slices
+            one.key: units_of(self._specs, one.slo, one.objective, slices) if self._may_exclude(one) else slices
             for one, slices in zip(plain, raw, strict=True)
         }
         for one in tracks:
@@ -1152,7 +1260,8 @@ class Live:
             if track is None or track.evaluated_to is None or track.plan is None:
                 raise KeyError(key)
             drawn = self._drawn.get(key)
-            if drawn is not None and drawn[0] == track.evaluated_to:
+            doubts = (track.error,) if track.error else ()
+            if drawn is not None and drawn[0] == track.evaluated_to and drawn[1].doubts == doubts:
                 return drawn[1]
             statement = self._evaluator.statement(key)
             at = track.evaluated_to
@@ -1181,7 +1290,7 @@ class Live:
                 history,
                 track.incidents,
                 track.quality,
-                (track.error,) if track.error else (),
+                doubts,
                 track.whole,
                 track.watched,
             )
@@ -1236,6 +1345,10 @@ class Live:
                 found.append(Backfill(track.key, done, max(1, now - begin), track.asked_to, track.error))
         return found
 
+    def remembered(self, name: str) -> bytes | None:
+        """What a feed goes on from: stored together with the slices that it led to. None: nothing."""
+        return self._slices.load_state(name)
+
     def evaluated(self, key: str) -> bool:
         """Whether a track has been evaluated, so that there is something to tell of it."""
         track = self._tracks.get(key)
@@ -1259,9 +1372,10 @@ class Live:
                 for one in self._recorded_incidents
             )
             for track in self._tracks.values():
-                track.incidents = tuple(
-                    one for one in self._incidents if not one.service or one.service == track.slo.service
-                )
+                track.incidents = self._incidents_of(track)
+
+    def _incidents_of(self, track: Track) -> tuple[Incident, ...]:
+        return tuple(one for one in self._incidents if not one.service or one.service == track.slo.service)
 
     def counts(self) -> dict[str, Any]:
         """What the loop has to say of itself, for metrics."""
@@ -1298,14 +1412,6 @@ class _Drawn(Mapping[str, Assessment]):
 def _carry(units: Slices) -> tuple[int, int] | None:
     covered = np.flatnonzero(units.covered)
     return (int(units.bad[covered[-1]]), int(units.total[covered[-1]])) if len(covered) else None
-
-
-def _scale_of(track: Track) -> int:
-    """The scale of received counts: as sources that are read have it."""
-    indicator = track.objective.indicator or track.slo.indicator
-    if indicator is None or not isinstance(indicator.metric, RatioMetric):
-        return 1
-    return MILLIONTH if indicator.metric.raw is not None else track.slo.scale
 
 
 def _moves(track: Track, outcome: Outcome) -> Iterator[Happening]:

@@ -47,6 +47,8 @@ class Track:
         complete_to: End of the last slice that is whole, where the source tells.
         caught_up: Its history is here.
         late: A slice that was evaluated has changed since, so its history is to be replayed.
+        patient_to: Until then, UTC epoch seconds, its source has not had the time to say what it has: what is not known
+            is no gap yet.
         carry: Bad and valid units of its last covered slice, where gaps are filled.
         quality, error: What its rows were like, and why its source could not be read the last time (empty: it could).
     """
@@ -76,6 +78,7 @@ class Track:
     complete_to: int | None = None
     caught_up: bool = False
     late: bool = False
+    patient_to: int = 0
     carry: tuple[int, int] | None = None
     quality: Quality = field(default_factory=Quality)
     error: str = ""

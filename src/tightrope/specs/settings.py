@@ -44,7 +44,7 @@ SETTINGS = {
             "url", "method", "headers", "body", "every", "timeout", "expectStatus", "bodyMatch", "maxLatency",
             "tlsExpiresIn", "tlsInsecure", "caFile", "followRedirects", "resolution",
         ),
-        (),
+        ("check", "latencyBelow", "tlsExpiresIn", "value"),
     ),
     "remote-write": Settings(_RECEIVED, ("series",)),
     "otlp": Settings(_RECEIVED, ("series",)),

@@ -67,14 +67,23 @@ def restore(source: str, where: str, *, force: bool = False) -> Backup:
     target = Path(where) / FILE
     if target.exists() and not force:
         raise ConflictError(f"there is a store in {where} already", remedy="give another folder, or --force")
-    found = _checked(copy, str(copy))
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(FILE + ".partial")
-    with closing(sqlite3.connect(copy)) as one, closing(sqlite3.connect(partial)) as other:
-        one.backup(other)
-    for ending in ("-wal", "-shm"):
-        target.with_name(FILE + ending).unlink(missing_ok=True)
-    partial.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(copy)) as one, closing(sqlite3.connect(partial)) as other:
+            one.backup(other)
+        found = _checked(partial, str(copy))  # the copy of it: checking may bring its tables up to date
+        for ending in ("-wal", "-shm"):
+            target.with_name(FILE + ending).unlink(missing_ok=True)
+        partial.replace(target)
+    except sqlite3.Error as error:
+        raise StoreError(f"{copy} is damaged: {error}", remedy="take another backup") from None
+    except OSError as error:
+        raise StoreError(
+            f"{target} cannot be written: {error}", remedy="look at the folder and the room there"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
     return Backup(str(target), target.stat().st_size, found.rows, found.head)
 
 

@@ -224,6 +224,8 @@ def _told(where: str) -> Iterator[None]:
         yield
     except TightropeError:
         raise
+    except exc.TimeoutError:  # of our own pool: too many transactions at once
+        raise StoreError(f"{where} is asked too much at once", remedy="try again in a moment") from None
     except (exc.DBAPIError, sqlite3.Error) as error:
         origin = error.orig if isinstance(error, exc.DBAPIError) else error
         if isinstance(origin, sqlite3.Error):

@@ -282,7 +282,8 @@ class _Sums:
 @dataclass(slots=True)
 class TailAccount:
     """What became of the lines: all, those that are no request, requests too old for sums that are still kept, and
-    requests of a time that is still to come."""
+    requests of a time that is still to come.
+    """
 
     lines: int = 0
     bad_lines: int = 0
@@ -319,7 +320,7 @@ class Tailing:
         self._steps: dict[int, int] = {}
         for (number, request), (share,) in zip(wanted, shares, strict=True):
             self._tracks[share.ask].append((number, request))
-            self._steps[number] = asks[share.ask].step_s or self._asks[share.ask].grain_s
+            self._steps[number] = self._asks[share.ask].grain_s
         self._sums = [_Sums() for _ in asks]
         self._touched: list[set[int]] = [set() for _ in asks]
         self._follower = Follower()
