@@ -92,9 +92,7 @@ def bodies(size: int, at: int, good: np.ndarray, total: np.ndarray) -> list[byte
         for number in range(size)
         for name, value in (("all_total", total[number]), ("good_total", good[number]))
     ]
-    return [
-        sent(series[first : first + _PER_REQUEST]) for first in range(0, len(series), _PER_REQUEST)
-    ]
+    return [sent(series[first : first + _PER_REQUEST]) for first in range(0, len(series), _PER_REQUEST)]
 
 
 class _Still:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -15,11 +16,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event as events
 
-from tests.live.conftest import StartPrometheus
+from tests.live.conftest import StartPrometheus, _running
 from tests.live.serving import Served, listening, stateless_status, wait_for
 from tests.state.conftest import new_database, postgresql, store  # noqa: F401  the fixtures
+from tests.telemetry.builders import data_source, ratio, read
+from tightrope.app import serving
+from tightrope.base.errors import StoreError
 from tightrope.base.units import DAY_S, time_text
+from tightrope.loop.server import Server, ServeSettings
+from tightrope.state.database import opened
+from tightrope.telemetry.store import SliceStore
 
 pytestmark = pytest.mark.live
 
@@ -267,3 +275,105 @@ def test_telemetry_from_another_time_is_counted_and_told_and_changes_nothing(ser
     time.sleep(1.5)
     assert server.status()["checkout"]["total"] == 59 * 9, "what is older than the window changes no budget"
     assert time_text(now)[:10] <= server.status()["checkout"]["asOf"][:10]
+
+
+def _shop(began: float) -> Callable[[str, str, bytes], tuple[int, bytes]]:
+    """A service whose counters grow by known steps, and which restarts once."""
+
+    def page(_method: str, _path: str, _body: bytes) -> tuple[int, bytes]:
+        seconds = int(time.monotonic() - began)  # noqa: TID251
+        since_restart = seconds if seconds < 7 else seconds - 7
+        return 200, (
+            f'# TYPE shop_requests_total counter\nshop_requests_total{{code="200"}} {7 * since_restart}\n'
+            f'shop_requests_total{{code="500"}} {since_restart // 2}\n'
+        ).encode()
+
+    return page
+
+
+def test_what_prometheus_writes_is_counted_through_kills_as_prometheus_tells_it(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
+    all_of_it, fine = "shop_requests_total", 'shop_requests_total{code="200"}'
+    text = spec(
+        "remote-write",
+        "{}",
+        f"{{series: '{fine}'}}",
+        f"{{series: {all_of_it}}}",
+        more=", annotations: {tightrope.dev/resolution: 2s}",
+    )
+    server = serve(text).start()
+    with listening(_shop(time.monotonic())) as shop:  # noqa: TID251
+        target = shop.removeprefix("http://")
+        (tmp_path / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+            f"scrape_configs: [{{job_name: shop, static_configs: [{{targets: ['{target}']}}]}}]\n"
+            f"remote_write: [{{url: '{server.url}/api/v1/write', "
+            "queue_config: {batch_send_deadline: 300ms, min_backoff: 50ms, max_backoff: 200ms}}]\n",
+            encoding="utf-8",
+        )
+        with _running(program, tmp_path) as url:
+            for _ in range(3):
+                time.sleep(2.5)
+                server.kill()
+                server.start()
+                assert server.ready_after_s < 3
+            wait_for(lambda: server.status().get("checkout", {}).get("total", 0) > 60)
+            time.sleep(1.5)
+            server.stop()
+            with opened(server.data) as database:
+                slices = SliceStore(database)
+                (number,) = slices.records()
+                (counted,) = slices.read([number])
+            first, last = counted.start + 2, counted.end - 4  # the ends may be half
+            pulled = data_source("prometheus", ".", {"url": url, "step": "1s"})
+            told = read(
+                ratio(pulled, {"query": fine}, {"query": all_of_it}, counter=True, step_s=2), since=first, until=last
+            ).slices
+    mine = counted.between(first, last)
+    assert len(mine) >= 4
+    assert (mine.start, mine.covered.all()) == (told.start, True)
+    assert (mine.bad.tolist(), mine.total.tolist()) == (told.bad.tolist(), told.total.tolist())
+
+
+def test_a_full_disk_is_told_of_loses_nothing_acknowledged_and_passes(tmp_path: Path) -> None:
+    folder = tmp_path / "slo"
+    folder.mkdir()
+    (folder / "slo.yaml").write_text(pushed(), encoding="utf-8")
+    settings = ServeSettings(spec_paths=(str(folder),))
+    room = [1 << 30]
+    engines = []
+
+    def listens(engine: Any) -> None:
+        engines.append(engine)
+        events.listen(engine, "begin", lambda one: one.exec_driver_sql(f"PRAGMA max_page_count = {room[0]}").close())
+
+    begin = int(time.time()) // STEP * STEP - 600 * STEP  # noqa: TID251
+    accepted = 0
+
+    def push(server: Server, first: int, count: int = 1) -> None:
+        slices = [
+            {"series": "checkout", "time": begin + (first + n) * STEP, "good": 1, "total": 1} for n in range(count)
+        ]
+        server.receive("push", json.dumps(slices).encode(), {"content-type": "application/json"})
+
+    with serving(settings, str(tmp_path / "data"), every_s=0.05) as server:
+        listens(server.live._database.engine)
+        wait_for(lambda: server.ready()[0])
+        push(server, 0)
+        wait_for(lambda: server.live.snapshot.assessments)
+        room[0] = 1  # no page more than there are
+        with pytest.raises(StoreError, match="the disk is full"):
+            for accepted in range(1, 600):
+                push(server, accepted)
+        wait_for(lambda: not server.ready()[0])
+        assert "the disk is full" in server.ready()[1]
+        assert server.assessments("checkout"), "what is known is still told"
+        room[0] = 1 << 30
+        wait_for(lambda: server.ready()[0])
+        assert server.assessments("checkout")[0].statement.total == accepted
+        push(server, 500)
+        wait_for(lambda: server.assessments("checkout")[0].statement.total == accepted + 1)

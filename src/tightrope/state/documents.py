@@ -51,9 +51,7 @@ def newest(connection: Connection) -> list[Kept]:
     last = top.subquery()
     query = select(_DOCUMENT).join(
         last,
-        (_DOCUMENT.c.kind == last.c.kind)
-        & (_DOCUMENT.c.name == last.c.name)
-        & (_DOCUMENT.c.version == last.c.version),
+        (_DOCUMENT.c.kind == last.c.kind) & (_DOCUMENT.c.name == last.c.name) & (_DOCUMENT.c.version == last.c.version),
     )
     return [Kept(*row) for row in connection.execute(query.order_by(_DOCUMENT.c.kind, _DOCUMENT.c.name))]
 
