@@ -242,7 +242,7 @@ def serving(
     from tightrope.telemetry.store import SliceStore
     from tightrope.telemetry.usecases import open_receiver
 
-    with opened(where, create=True) as database:
+    with opened(where, create=True) as database, database.held_alone():
         slices, journal = SliceStore(database), Journal(database)
         shelf = Shelf(database, settings.spec_paths, _judged)
         decisions = DecisionBook(database, clock_now)

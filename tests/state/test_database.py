@@ -204,3 +204,11 @@ def test_more_transactions_than_there_are_connections_are_told(tmp_path: Path) -
             held.enter_context(database.reading())
         with pytest.raises(StoreError, match="too much at once"):
             held.enter_context(database.reading())
+
+
+def test_one_store_has_one_server_at_a_time(store: str) -> None:
+    with opened(store, create=True) as one, opened(store) as other:
+        with one.held_alone(), pytest.raises(StoreError, match="another server runs on"), other.held_alone():
+            pass
+        with other.held_alone():
+            pass

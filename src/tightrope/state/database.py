@@ -29,6 +29,7 @@ PATIENCE_S = 5
 """For how long a writer waits for another one, seconds."""
 
 _MIGRATING = 0x7469_6768_7472_6F70  # any fixed number: PostgreSQL's advisory locks are told apart by it
+_SERVING = _MIGRATING + 1
 _TRIES, _PAUSE_S = 50, 0.1
 
 
@@ -48,6 +49,33 @@ class Database:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def held_alone(self) -> Iterator[None]:
+        """Be the one server of this store until the block ends; the right ends with the process, however that ends.
+
+        Raises:
+            StoreError: Another process serves from it.
+        """
+        taken = StoreError(
+            f"another server runs on {self.where}", remedy="end it first, or give this one a store of its own"
+        )
+        if self.engine.dialect.name == "postgresql":
+            with _told(self.where), self.engine.connect() as connection:
+                if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SERVING}).scalar():
+                    raise taken
+                connection.commit()
+                yield
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _SERVING})
+            return
+        import fcntl
+
+        with Path(self.where).with_name("serving").open("w", encoding="utf-8") as mark:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise taken from None
+            yield
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
