@@ -42,3 +42,9 @@ def recorded() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded data (../shared/data) is not on this machine")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as they want to be: what runs tests side by side gives its workers a width of its own."""
+    monkeypatch.delenv("COLUMNS", raising=False)
