@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sqlite3
 import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from tightrope.telemetry.store import SliceStore
 pytestmark = pytest.mark.live
 
 DAYS = 16
-MINUTES = 420
+MINUTES = 300
 STEP = 60
 
 
@@ -216,7 +218,7 @@ def test_kills_lose_nothing_that_was_acknowledged_and_tell_nothing_twice(
         for one in senders:
             one.start()
         for kills in range(1, 4):
-            wait_for(lambda kills=kills: len(acknowledged) >= 100 * kills, 30)  # type: ignore[misc]
+            wait_for(lambda kills=kills: len(acknowledged) >= 75 * kills, 30)  # type: ignore[misc]
             server.kill()
             server.start()
         for one in senders:
@@ -304,7 +306,7 @@ def test_what_prometheus_writes_is_counted_through_kills_as_prometheus_tells_it(
         "{}",
         f"{{series: '{fine}'}}",
         f"{{series: {all_of_it}}}",
-        more=", annotations: {tightrope.dev/resolution: 2s}",
+        more=", annotations: {tightrope.dev/resolution: 1s}",
     )
     server = serve(text).start()
     with listening(_shop(time.monotonic())) as shop:  # noqa: TID251
@@ -317,26 +319,26 @@ def test_what_prometheus_writes_is_counted_through_kills_as_prometheus_tells_it(
             encoding="utf-8",
         )
         with _running(program, tmp_path) as url:
-            for _ in range(3):
-                time.sleep(2.5)
+            for least in (10, 30, 70):
+                wait_for(lambda least=least: server.status().get("checkout", {}).get("total", 0) > least)  # type: ignore[misc]
                 server.kill()
                 server.start()
                 assert server.ready_after_s < 3
-            wait_for(lambda: server.status().get("checkout", {}).get("total", 0) > 110)
-            time.sleep(1.5)
+            wait_for(lambda: server.status()["checkout"]["total"] > 80)
             server.stop()
             with opened(server.data) as database:
                 slices = SliceStore(database)
                 (number,) = slices.records()
                 (counted,) = slices.read([number])
-            first, last = counted.start + 2, counted.end - 4  # the ends may be half
+            first, last = counted.start + 1, counted.end - 2  # the ends may be half
             pulled = data_source("prometheus", ".", {"url": url, "step": "1s"})
             told = read(
-                ratio(pulled, {"query": fine}, {"query": all_of_it}, counter=True, step_s=2), since=first, until=last
+                ratio(pulled, {"query": fine}, {"query": all_of_it}, counter=True, step_s=1), since=first, until=last
             ).slices
     mine = counted.between(first, last)
-    assert len(mine) >= 4
-    assert (mine.start, mine.covered.all()) == (told.start, True)
+    assert len(mine) >= 3
+    assert mine.start == told.start
+    assert mine.covered.all()
     assert (mine.bad.tolist(), mine.total.tolist()) == (told.bad.tolist(), told.total.tolist())
 
 
@@ -381,3 +383,49 @@ def test_a_full_disk_is_told_of_loses_nothing_acknowledged_and_passes(tmp_path: 
         assert server.assessments("checkout")[0].statement.total == accepted
         push(server, 500)
         wait_for(lambda: server.assessments("checkout")[0].statement.total == accepted + 1)
+
+
+def test_a_log_a_database_and_probes_go_on_where_a_kill_left_them(serve: Callable[..., Served], tmp_path: Path) -> None:
+    log, base = tmp_path / "access.log", tmp_path / "shop.db"
+    begin = int(time.time()) // STEP * STEP - 60 * STEP  # noqa: TID251
+    probes = 0
+
+    def page(_method: str, _path: str, _body: bytes) -> tuple[int, bytes]:
+        nonlocal probes
+        probes += 1
+        return 200, b"{}"
+
+    def write(minutes: range) -> None:
+        with log.open("a", encoding="utf-8") as out, sqlite3.connect(base) as connection:
+            for minute in minutes:
+                at = datetime.fromtimestamp(begin + minute * STEP, UTC)
+                out.write(f'10.0.0.1 - - [{at:%d/%b/%Y:%H:%M:%S} +0000] "GET / HTTP/1.1" 200 5 "-" "-"\n')
+                connection.execute("INSERT INTO minutes VALUES (?, 9, 10)", (f"{at:%Y-%m-%d %H:%M:%S}",))
+        connection.close()
+
+    with sqlite3.connect(base) as connection:
+        connection.execute("CREATE TABLE minutes (time timestamp, good integer, total integer)")
+    connection.close()
+    write(range(40))
+    with listening(page) as url:
+        text = (
+            spec("access-log", f'{{path: "{log}"}}', "{not: 5xx}", "{not: 3xx}", name="logged")
+            + spec("sql", f'{{url: "sqlite:///{base}"}}', "{table: minutes}", "{table: minutes}", name="queried")
+            + spec("probe", f'{{url: "{url}", every: 1s}}', "{check: up}", "{check: any}", name="probed")
+        ).replace("counter: true", "counter: false")
+        server = serve(text).start()
+        wait_for(lambda: len(server.status()) == 3)
+        known = server.status()
+        assert (known["logged"]["total"], known["queried"]["total"]) == (40, 400)
+        server.kill()
+        write(range(40, 59))
+        log.rename(tmp_path / "access.log.1")
+        write(range(59, 60))
+        server.start()
+        wait_for(lambda: server.status()["logged"]["total"] >= 59)
+        wait_for(lambda: server.status()["queried"]["total"] >= 590)
+        assert server.document("/api/v1/backfills")["items"] == []
+        assert server.status()["logged"]["total"] in (59, 60)  # the newest line may be of a minute that still goes on
+        assert server.status()["queried"]["good"] * 10 == server.status()["queried"]["total"] * 9
+        assert probes > 0
+        assert server.status()["probed"]["total"] <= probes, "no probe counts twice, whatever was killed"

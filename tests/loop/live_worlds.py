@@ -21,7 +21,9 @@ from tightrope.specs.store import examine, load
 from tightrope.state.database import opened
 from tightrope.state.journal import Entry, Journal
 from tightrope.telemetry.reading import Reading
+from tightrope.telemetry.received import RECEIVED
 from tightrope.telemetry.store import SliceStore
+from tightrope.telemetry.usecases import open_receiver
 
 START = 1_772_323_200  # 2026-03-01T00:00:00Z
 STEP = 60
@@ -98,7 +100,7 @@ class World:
             examine=lambda: _examined(self.folder),
             look=lambda: (self.folder / "slo.yaml").stat().st_mtime_ns,
             feeds=lambda wanted, _live: [Script(wanted)],
-            receivers={},
+            receivers={kind: open_receiver(kind) for kind in RECEIVED},
             now=lambda: self.at,
             incidents=self.incidents,
             keep_s=self.keep_s,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -292,3 +294,56 @@ def test_what_a_feed_remembers_is_stored_with_its_slices(begin: Begin) -> None:
     )
     world.turn(record.end + 7)
     assert world.live.remembered("log.x") == b"half way", "a feed of former specs has no say any more"
+
+
+# --- what is received ----------------------------------------------------------------------------------------------
+
+PUSHED = SOURCE.replace("csv, connectionDetails: {path: log.csv}", "push, connectionDetails: {}")
+
+
+def received(name: str) -> str:
+    """An SLO to which whole slices are pushed."""
+    text = slo(name).replace("ratioMetric:", "ratioMetric:\n        counter: false")
+    for column in ("good", "total"):
+        text = text.replace(f"{{column: {column}, where: {{name: {name}}}}}", f"{{series: {name}}}")
+    return text
+
+
+def push(world: World, name: str, minute: int, bad: int = 0) -> None:
+    one = {"series": name, "time": START + minute * STEP, "bad": bad, "total": 10}
+    world.live.receive("push", json.dumps(one).encode(), {"content-type": "application/json"})
+
+
+def test_what_is_stored_but_not_counted_yet_is_not_let_go_of(begin: Begin) -> None:
+    world = begin(PUSHED + received("plain"))
+    real, stored, go_on = world.slices.receive, Event(), Event()
+
+    def slow(kind: str, body: bytes, at: int) -> int:
+        sequence = real(kind, body, at)
+        world.slices.receive = real  # type: ignore[method-assign]
+        stored.set()
+        go_on.wait(10)
+        return sequence
+
+    world.slices.receive = slow  # type: ignore[method-assign,assignment]
+    sender = Thread(target=push, args=(world, "plain", 1, 7))
+    sender.start()
+    assert stored.wait(10)
+    push(world, "plain", 2)  # another sender, who was quicker
+    world.turn(START + 10 * STEP)
+    world.turn(START + 30 * STEP)  # what was counted is covered by now, and its deliveries are let go of
+    world.begin()  # killed, before the first was counted
+    go_on.set()
+    sender.join()
+    world.turn(START + 31 * STEP)
+    statement = world.live.assessment("plain").statement
+    assert [int(statement.good), int(statement.total)] == [13, 20]
+
+
+def test_a_wrong_metric_of_one_objective_leaves_the_others_received(begin: Begin) -> None:
+    world = begin(PUSHED + received("plain") + received("wrong").replace("{series: wrong}", "{series: 'a{b='}"))
+    push(world, "plain", 1)
+    world.turn(START + 10 * STEP)
+    assert world.live.assessment("plain").statement.total == 10
+    (wrong,) = [one for one in world.live.backfills() if one.series == "wrong"]
+    assert "a{b=" in wrong.error

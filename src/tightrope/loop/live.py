@@ -70,6 +70,9 @@ ADMITTED_AT_ONCE = 200
 PATIENCE_S = 60
 """For how long the first word of a source is waited for after a start, before its silence counts as a gap."""
 
+ROOM_BYTES = 1 << 16
+"""What is written to see whether there is room again."""
+
 MOST_PAUSE_S = 5.0
 """How long to wait at most before a turn that failed is tried again."""
 
@@ -214,6 +217,7 @@ class Live:
         self._listeners: list[Queue[Turned]] = []
         self._broken = True
         self._failure = ""
+        self._unstored = ""  # why what was sent could not be stored
         self._turn_s = 0.0
         self._turns = 0
         self._snapshot = Snapshot(0, 0, 0, Specs(), 0, {})
@@ -321,8 +325,8 @@ class Live:
 
     @property
     def failure(self) -> str:
-        """Why the last turn could not be completed; empty: it was."""
-        return self._failure
+        """Why the last turn could not be completed, or nothing can be stored; empty: all is well."""
+        return self._failure or self._unstored
 
     @contextmanager
     def listen(self) -> Iterator[Queue[Turned]]:
@@ -345,6 +349,7 @@ class Live:
         began = clock.ticks()
         with self._lock:
             now = self._now()
+            self._look_for_room()
             adopted = self._follow_specs(now)
             if self._specs is None:
                 return self._publish(now, set(), 0, adopted)
@@ -662,7 +667,11 @@ class Live:
         with self._arriving:
             self._on_their_way[own] = self._stored_to  # what is on its way gets a later number
         try:
-            sequence = self._slices.receive(kind, checked.kept, self._now())
+            try:
+                sequence = self._slices.receive(kind, checked.kept, self._now())
+            except StoreError as error:
+                self.not_stored(error)
+                raise
             with self._arriving:
                 self._arrived.append((sequence, kind, checked.delivery))
                 self._stored_to = max(self._stored_to, sequence)
@@ -672,6 +681,19 @@ class Live:
                 del self._on_their_way[own]
         self.nudge()
         return int(checked.count)
+
+    def not_stored(self, error: StoreError) -> None:
+        """Hear that something could not be stored: the loop says so until there is room again."""
+        self._unstored = error.message
+
+    def _look_for_room(self) -> None:
+        if not self._unstored:
+            return
+        with suppress(StoreError):
+            for content in (bytes(ROOM_BYTES), b""):
+                with self._database.writing() as connection:
+                    self._slices.save_state_in(connection, "room", content)
+            self._unstored = ""
 
     def _listen_for(self, tracks: Any, now: int, *, fresh: bool) -> None:
         """Count what is received for the objectives that want it, from where counting stopped."""

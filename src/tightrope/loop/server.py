@@ -10,7 +10,7 @@ from typing import Any
 
 from tightrope import __version__
 from tightrope.access.usecases import Access
-from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError
+from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, StoreError
 from tightrope.base.units import DAY_S
 from tightrope.loop.assess import Assessment
 from tightrope.loop.gatekeeper import gather, unread_facts
@@ -132,7 +132,11 @@ class Server:
         if waiting:  # its history is still being read, or nothing was ever measured
             facts = replace(facts, slos=(*facts.slos, *unread_facts(specs, waiting, "nothing was evaluated yet")))
         decision = decide(request, facts)
-        self._decisions.keep(decision, facts)
+        try:
+            self._decisions.keep(decision, facts)
+        except StoreError as error:
+            self.live.not_stored(error)
+            raise
         return decision
 
     def decisions(self, *, service: str = "", limit: int = 50, before: int | None = None) -> list[Kept]:
