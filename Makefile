@@ -40,7 +40,10 @@ fast: $(STAMP) browser ## the tests that need nothing but this machine and a bro
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" $(ARGS)
 
 live: $(STAMP) servers ## the tests against a real Prometheus and a real PostgreSQL
-	@$(SERVERS) $(BIN)/pytest -m live tests $(ARGS)
+	@$(SERVERS) $(BIN)/pytest -m "live and not kills" tests $(ARGS)
+
+kills: $(STAMP) servers ## the server under real telemetry and kills; minutes of real time, on a machine with nothing else to do
+	@$(SERVERS) $(BIN)/pytest -m kills tests/live $(ARGS)
 
 servers:
 	@tools/servers.sh prometheus postgresql prometheus-alertmanager nginx
