@@ -41,7 +41,15 @@ def start_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start
             (folder / "record.om").write_text(record, encoding="utf-8")
             (folder / "prometheus.yml").write_text("global: {}\n", encoding="utf-8")
             subprocess.run(
-                [promtool, "tsdb", "create-blocks-from", "openmetrics", "record.om", "data"],
+                [
+                    promtool,
+                    "tsdb",
+                    "create-blocks-from",
+                    "--max-block-duration=64h",
+                    "openmetrics",
+                    "record.om",
+                    "data",
+                ],
                 cwd=folder,
                 check=True,
                 capture_output=True,

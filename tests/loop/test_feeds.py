@@ -16,7 +16,21 @@ from tests.loop.live_worlds import START, STEP
 from tests.telemetry.builders import data_source, ratio
 from tightrope.base.errors import NotFoundError, SourceError, SourceUnreachableError, TightropeError
 from tightrope.base.units import DAY_S
-from tightrope.loop.feeds import CHUNK_S, REST_S, Fed, Feed, Files, Follow, Probing, Pull, Pump, Read, Wanted
+from tightrope.loop.feeds import (
+    CHUNK_S,
+    LATE_EVERY_S,
+    LATE_S,
+    REST_S,
+    Fed,
+    Feed,
+    Files,
+    Follow,
+    Probing,
+    Pull,
+    Pump,
+    Read,
+    Wanted,
+)
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import DataSource, Objective, Slo
 from tightrope.telemetry.plan import Request
@@ -104,7 +118,20 @@ def test_a_history_is_whole_only_when_its_last_piece_is_here() -> None:
     assert [each.caught_up for each in pull.read(NOW)] == [True]
     again = Pull("prometheus", [wanted("a", begin=one.begin, asked_to=START - DAY_S, step_s=STEP)], server)
     again.read(NOW)
-    assert server.asked[-1][1:] == (START - DAY_S - 3 * STEP, START - STEP), "it goes on where it stopped"
+    assert server.asked[-1][1:] == (START - DAY_S - LATE_S, START - STEP), "it goes on where it stopped"
+
+
+def test_now_and_then_it_asks_for_what_may_have_come_late() -> None:
+    server = Server()
+    pull = Pull("sql", [wanted("a", asked_to=START - STEP, step_s=STEP)], server)
+    reach = []
+    for minute in range(1, 25):
+        pull.read(NOW + minute * STEP)
+        _, since, until = server.asked[-1]
+        reach.append(until - since)
+    often = LATE_EVERY_S // STEP
+    assert [number for number, one in enumerate(reach) if one > LATE_S] == [0, often, 2 * often]
+    assert set(reach) - {reach[0], LATE_S + STEP} == {4 * STEP}
 
 
 def test_a_server_that_is_down_is_asked_once() -> None:
@@ -122,7 +149,7 @@ def test_a_clock_that_is_set_back_asks_for_the_last_day_again() -> None:
     while not pull.read(NOW + 30 * DAY_S)[0].caught_up:
         pass
     found = pull.read(NOW)
-    assert found[0].asked == (START - STEP - DAY_S - 3 * STEP, START - STEP)
+    assert found[0].asked == (START - STEP - DAY_S - LATE_S, START - STEP)
     assert pull.read(NOW) == []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tightrope.base import clock
 from tightrope.base.errors import DataError, SourceError, SourceUnreachableError, TightropeError
-from tightrope.base.units import DAY_S
+from tightrope.base.units import DAY_S, HOUR_S
 from tightrope.sli.slices import MILLIONTH, Slices
 from tightrope.specs.model import DataSource, Objective, RatioMetric, Slo
 from tightrope.telemetry.counting import AHEAD_S, LOOKBACK_S, Touched
@@ -22,6 +22,12 @@ from tightrope.telemetry.reading import Quality, Reading
 
 OVERLAP = 3
 """Slices that a question reaches back over what was asked before: the newest ones of then may have grown since."""
+
+LATE_S = 2 * HOUR_S
+"""How far a question reaches back now and then, for what comes late or is corrected."""
+
+LATE_EVERY_S = 600
+"""How often it does, beside the first one after a start."""
 
 CHUNK_S = 7 * DAY_S
 """The longest stretch that is asked for at once; a long history comes in pieces, and goes on where it stopped."""
@@ -119,6 +125,7 @@ class Pull:
         self._read = read
         self._lag_s = lag_s
         self._rests: dict[str, tuple[int, int]] = {}  # by track: until when, and for how long
+        self._late_at = 0  # when to reach back further again
         self._short: set[str] = set()  # tracks of which the source refuses long stretches
 
     def read(self, now: int) -> list[Fed]:
@@ -133,7 +140,7 @@ class Pull:
             since = one.begin // _step_of(one) * _step_of(one) if one.asked_to is None else one.asked_to
             if since > now:  # the clock was set back; what has been since then was not there yet when it was asked for
                 since = target - DAY_S
-            if target > since:
+            if target > since or (target == since and self._late_is_due(now)):
                 until = min(target, since + (SHORT_CHUNK_S if one.track in self._short else CHUNK_S))
                 behind.setdefault((since, until, until == target), []).append(one)
         for (since, until, caught_up), group in sorted(behind.items(), key=lambda each: each[0]):
@@ -143,10 +150,16 @@ class Pull:
             refused += found
         return refused
 
+    def _late_is_due(self, now: int) -> bool:
+        return not self._late_at - LATE_EVERY_S <= now < self._late_at
+
     def _next(self, group: Sequence[Wanted], since: int, until: int, now: int, *, caught_up: bool) -> list[Fed]:
         """Ask for one stretch of some objectives."""
         first = all(one.asked_to is None for one in group)
         begin = since if first else since - OVERLAP * max(_step_of(one) for one in group)
+        if caught_up and self._late_is_due(now):
+            begin = since if first else min(begin, since - LATE_S)
+            self._late_at = now + LATE_EVERY_S
         found = []
         for one, reading in self._parts(group, begin, until, [MOST_REFUSALS]):
             if isinstance(reading, Reading):
