@@ -43,6 +43,10 @@ class Permission(StrEnum):
     """Send telemetry: remote write, OTLP, push."""
     GATE = "gate"
     """Ask the gate; the decision is recorded."""
+    RECORD = "record"
+    """Tell of commits, builds and deployments."""
+    RUN = "run"
+    """Start, promote, cancel and roll back pipelines and rollouts; the gate is asked all the same."""
     SILENCE = "silence"
     """Silence and acknowledge alerts, send messages again."""
     APPLY = "apply"
@@ -59,6 +63,8 @@ NEEDS: Mapping[Permission, Role] = {
     Permission.READ: Role.VIEWER,
     Permission.PUSH: Role.OPERATOR,
     Permission.GATE: Role.OPERATOR,
+    Permission.RECORD: Role.OPERATOR,
+    Permission.RUN: Role.OPERATOR,
     Permission.SILENCE: Role.OPERATOR,
     Permission.APPLY: Role.APPROVER,
     Permission.GRANT: Role.APPROVER,

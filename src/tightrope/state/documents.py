@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, Table, Text, func, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, Table, Text, func, select, text
 
 from tightrope.state.tables import TABLES
 
+_CHANGING = 0x7469676874646F63  # of the lock that whoever changes documents takes: "tightdoc"
 _DOCUMENT = Table(
     "document",
     TABLES,
@@ -38,9 +39,9 @@ class Kept:
     withdrawn: bool = False
 
 
-def etag_of(text: str) -> str:
+def etag_of(content: str) -> str:
     """The tag that names a text: 16 hex digits of its sha256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def newest(connection: Connection) -> list[Kept]:
@@ -62,8 +63,14 @@ def versions(connection: Connection, kind: str, name: str) -> list[Kept]:
     return [Kept(*row) for row in connection.execute(query.order_by(_DOCUMENT.c.version.desc()))]
 
 
+def hold_in(connection: Connection) -> None:
+    """Let nobody else change documents until this transaction ends; on SQLite that goes without saying."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CHANGING})
+
+
 def keep_in(connection: Connection, documents: Sequence[Kept]) -> None:
-    """Add versions; the caller has made sure, in this transaction, that each is one more than the newest."""
+    """Add versions; the caller has made sure, after `hold_in`, that each is one more than the newest."""
     for one in documents:
         connection.execute(
             _DOCUMENT.insert().values(
