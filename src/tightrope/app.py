@@ -12,6 +12,7 @@ from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, T
 from tightrope.specs.model import (
     DataSource,
     ErrorBudgetPolicy,
+    ExceptionQuota,
     Expression,
     NotificationChannel,
     Objective,
@@ -234,7 +235,7 @@ def serving(
     from tightrope.loop.store import LiveStore
     from tightrope.loop.telling import Teller
     from tightrope.notify.usecases import Notifications, Notifier
-    from tightrope.policy.usecases import DecisionBook
+    from tightrope.policy.usecases import DecisionBook, Exceptions
     from tightrope.specs.usecases import Shelf
     from tightrope.state.database import opened
     from tightrope.state.journal import Journal
@@ -273,9 +274,23 @@ def serving(
                     found.setdefault(slo.owner, set()).add(slo.service)
             return {owner: frozenset(services) for owner, services in found.items()}
 
+        def quota_of(service: str) -> ExceptionQuota | None:
+            return quota_in(live.snapshot.specs, service)
+
         access = Access(database, required=settings.auth_required, owned=owned, oidc=oidc_settings(environment))
         notifications = Notifications(database, channels, base_url=settings.base_url, changed=teller.nudge)
-        server = Server(settings, live, access, notifications, shelf, decisions, journal, where, clock_now)
+        server = Server(
+            settings,
+            live,
+            access,
+            notifications,
+            shelf,
+            decisions,
+            journal,
+            where,
+            clock_now,
+            exceptions=Exceptions(database, quota_of),
+        )
         postman = Postman(Notifier(database, channels, clock=clock_now), clock_now, notifications.prune)
         live.start()
         postman.start(server.listen)
@@ -286,6 +301,15 @@ def serving(
             postman.stop()
             decisions.close()
             slices.close()
+
+
+def quota_in(specs: Specs, service: str) -> ExceptionQuota | None:
+    """The rule for exceptions of the policy that a service follows; raises `NotFoundError`."""
+    from tightrope.loop.gatekeeper import policy_of_service
+
+    if not specs.of_service(service) and service not in specs.services:
+        raise NotFoundError(f"there is no service named {service!r}", remedy=_near(service, specs))
+    return policy_of_service(specs, service).exceptions
 
 
 def fresh_store(where: str) -> None:

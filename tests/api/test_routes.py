@@ -345,7 +345,7 @@ def test_a_browser_logs_in_changes_something_with_its_csrf_token_and_logs_out(wo
 def test_who_asks_is_told_what_they_may(world: World) -> None:
     found = world.get("/api/v1/me", "basket").json()
     assert (found["role"], found["services"]) == ("operator", ["basket"])
-    assert set(found["permissions"]) == {"read", "push", "gate", "record", "run", "silence"}
+    assert set(found["permissions"]) == {"read", "push", "gate", "record", "run", "break-glass", "silence"}
 
 
 # --- telemetry -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, cast
 from tightrope.access.oidc import OidcSettings
 from tightrope.access.usecases import Access
 from tightrope.alerting.grouping import Seen, Watched
-from tightrope.app import _judged
+from tightrope.app import _judged, quota_in
 from tightrope.base.errors import NotFoundError
 from tightrope.engine.plan import Incident
 from tightrope.loop.assess import Assessment, Read, assess
@@ -21,7 +21,7 @@ from tightrope.loop.server import Server, ServeSettings
 from tightrope.loop.snapshot import Backfill, Snapshot, Turned
 from tightrope.loop.standing import by_service
 from tightrope.notify.usecases import Alerting, Notifications
-from tightrope.policy.usecases import DecisionBook
+from tightrope.policy.usecases import DecisionBook, Exceptions
 from tightrope.specs.model import ChannelType, NotificationChannel, Slo, Specs
 from tightrope.specs.usecases import Shelf
 from tightrope.state.database import opened
@@ -123,7 +123,18 @@ def standin(
         access = Access(database, required=required, oidc=oidc)
         shelf = Shelf(database, paths, _judged)
         told = alerts(database, assessments) if alerts is not None else None
-        server = Server(settings, cast("Live", still), access, told, shelf, book, journal, where, lambda: world.clock)
+        server = Server(
+            settings,
+            cast("Live", still),
+            access,
+            told,
+            shelf,
+            book,
+            journal,
+            where,
+            lambda: world.clock,
+            exceptions=Exceptions(database, lambda service: quota_in(still.snapshot.specs, service)),
+        )
         world = World(server, still, journal, folder, at)
         try:
             yield world

@@ -47,6 +47,8 @@ class Permission(StrEnum):
     """Tell of commits, builds and deployments."""
     RUN = "run"
     """Start, promote, cancel and roll back pipelines and rollouts; the gate is asked all the same."""
+    BREAK_GLASS = "break-glass"
+    """Let changes through with nobody's leave, for a short time and seen by all."""
     SILENCE = "silence"
     """Silence and acknowledge alerts, send messages again."""
     APPLY = "apply"
@@ -65,6 +67,7 @@ NEEDS: Mapping[Permission, Role] = {
     Permission.GATE: Role.OPERATOR,
     Permission.RECORD: Role.OPERATOR,
     Permission.RUN: Role.OPERATOR,
+    Permission.BREAK_GLASS: Role.OPERATOR,
     Permission.SILENCE: Role.OPERATOR,
     Permission.APPLY: Role.APPROVER,
     Permission.GRANT: Role.APPROVER,

@@ -24,7 +24,7 @@ the same machine for an admin. What a route takes stands after *Needs*: each rol
 | role | may |
 |---|---|
 | viewer | `read` |
-| operator | `push` telemetry, ask the `gate`, `record` deployments, `run` pipelines and rollouts, `silence` alerts |
+| operator | `push`, ask the `gate`, `record` deployments, `run` pipelines, `break-glass`, `silence` alerts |
 | approver | `apply` specs, `grant` exceptions, `approve` |
 | admin | `manage` tokens |
 

@@ -652,6 +652,59 @@ class AddSilence(Asked):
     reason: str = Field(min_length=1, max_length=2000, description="Somebody will wonder.")
 
 
+# --- exceptions ----------------------------------------------------------------------------------------------------
+
+
+class Exemption(Shape):
+    """Leave to ship what the policy refuses: asked for, and what became of it."""
+
+    id: str = Field(examples=["X-1F0A9C22"])
+    service: str
+    environment: str | None = Field(description="null: any.")
+    change: str | None = Field(description="null: any.")
+    standing: str = Field(examples=["waiting", "granted", "refused", "revoked", "lapsed", "over", "broken glass"])
+    holds: bool = Field(description="Whether the gate counts it now.")
+    break_glass: bool
+    requested_by: str
+    reason: str
+    requested_at: str
+    lasts_seconds: int
+    decided_by: str | None
+    decided_at: str | None
+    note: str | None
+    approved_by: str | None
+    granted_at: str | None
+    expires_at: str | None
+
+
+class Exemptions(Shape):
+    items: list[Exemption]
+    next: str | None
+
+
+class AskException(Asked):
+    """Somebody else than who asks grants it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"service": "checkout", "change": "4f2a9c1", "reason": "contract date", "duration": "4h"}]
+        }
+    )
+
+    service: str = Field(min_length=1, max_length=500)
+    reason: str = Field(min_length=1, max_length=2000)
+    environment: str = Field("", max_length=200, description="Empty: any.")
+    change: str = Field("", max_length=500, description="A commit, tag or release; empty: any.")
+    duration: str | None = Field(None, description="For how long, from the grant on.", examples=["4h"])
+    by: str | None = Field(None, max_length=200, description="Who asks; only on this machine, without a token.")
+
+
+class AnswerException(Asked):
+    note: str = Field("", max_length=2000, description="What the one who answers says.")
+    duration: str | None = Field(None, description="For how long, in place of what was asked for.", examples=["2h"])
+    by: str | None = Field(None, max_length=200, description="Who answers; only on this machine, without a token.")
+
+
 # --- access --------------------------------------------------------------------------------------------------------
 
 RoleName = Literal["viewer", "operator", "approver", "admin"]

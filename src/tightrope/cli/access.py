@@ -8,7 +8,7 @@ from tightrope.cli.options import data_option, output_option
 from tightrope.cli.output import say, structured, table, warn
 
 ROLES = ("viewer", "operator", "approver", "admin")
-PERMISSIONS = ("read", "push", "gate", "record", "run", "silence", "apply", "grant", "approve", "manage")
+PERMISSIONS = ("read", "push", "gate", "record", "run", "break-glass", "silence", "apply", "grant", "approve", "manage")
 
 
 @click.group()

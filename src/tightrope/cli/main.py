@@ -15,6 +15,7 @@ COMMANDS = {
     "validate": ("specs:validate", "Check specs; all findings at once, each with its place and how to mend it."),
     "status": ("budget:status", "Show every objective: budget left, burn, alerts, flow."),
     "gate": ("policy:gate", "Ask whether a change may go out now: go, stop or wait."),
+    "exception": ("exception:exception", "Ask for leave to ship what the policy refuses, grant it, break the glass."),
     "explain": ("budget:explain", "Say why a service is in its state, what would change it, and when."),
     "rollout": ("rollout:rollout", "Plan a release in steps that stays inside its share of the budget."),
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -24,6 +24,9 @@ from tightrope.cli.options import (
 )
 from tightrope.cli.output import room_for_lines, say, structured, warn
 from tightrope.specs.model import ChangeKind
+
+if TYPE_CHECKING:
+    from tightrope.specs.model import Specs
 
 
 @click.command()
@@ -118,11 +121,12 @@ def gate(
         what, found_in = ChangeKind.FEATURE, "default"
     deadline = now() + parse_duration(timeout).seconds
     while True:
+        asked_of = _with_exceptions(specs, data, service) if data else specs
         request = GateRequest(
             service, now() if at is None else at, environment, what, found_in, change, title, asked_by
         )
         try:
-            decision, facts = decide_gate(specs, request, incidents=known, strict=strict)
+            decision, facts = decide_gate(asked_of, request, incidents=known, strict=strict)
         except SourceUnreachableError as error:
             if hold and at is None and now() < deadline:
                 warn(f"waiting: {error.message}")
@@ -171,6 +175,20 @@ def _refuse_what_is_no_text(given: Mapping[str, str]) -> None:
     for name, value in given.items():
         if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
             raise UsageError(f"{name} is not valid UTF-8", remedy="give it as text in UTF-8")
+
+
+def _with_exceptions(specs: Specs, data: str, service: str) -> Specs:
+    """The specs with what was granted in the store; where that cannot be read, without, and the warning says so."""
+    from dataclasses import replace
+
+    from tightrope.policy.usecases import granted_exceptions
+
+    try:
+        granted = granted_exceptions(data, service)
+    except StoreError as error:
+        warn(f"warning: exceptions granted in the store do not count: {error.message}")
+        return specs
+    return replace(specs, silver_bullets=(*specs.silver_bullets, *granted))
 
 
 def _unavailable(what: str, error: TightropeError) -> NoReturn:

@@ -20,7 +20,7 @@ from tightrope.loop.snapshot import Backfill, Turned
 from tightrope.policy.decision import Decision, GateRequest
 from tightrope.policy.gate import decide
 from tightrope.policy.record import Kept
-from tightrope.policy.usecases import Audit, DecisionBook, verify
+from tightrope.policy.usecases import Audit, DecisionBook, Exceptions, verify
 from tightrope.specs.model import Slo, Specs
 from tightrope.specs.usecases import Applied, Shelf, SpecDocument
 from tightrope.state.journal import Entry, Journal, cloud_event
@@ -73,6 +73,7 @@ class Server:
         journal: Everything that happened.
         where: The store, as `tightrope audit` is given it.
         clock: Tells the time, UTC epoch seconds.
+        exceptions: Who may ship what the policy refuses, and by whose leave.
     """
 
     version = __version__
@@ -88,11 +89,14 @@ class Server:
         journal: Journal,
         where: str,
         clock: Callable[[], int],
+        *,
+        exceptions: Exceptions,
     ) -> None:
         self.settings = settings
         self.live = live
         self.access = access
         self.alerts = alerts
+        self.exceptions = exceptions
         self._shelf = shelf
         self._decisions = decisions
         self._journal = journal
@@ -131,6 +135,9 @@ class Server:
         waiting = [slo for slo in specs.of_service(request.service) if slo.name not in known]
         if waiting:  # its history is still being read, or nothing was ever measured
             facts = replace(facts, slos=(*facts.slos, *unread_facts(specs, waiting, "nothing was evaluated yet")))
+        granted = self.exceptions.bullets(request.service, request.asked_at)
+        if granted:
+            facts = replace(facts, bullets=(*facts.bullets, *granted))
         decision = decide(request, facts)
         try:
             self._decisions.keep(decision, facts)

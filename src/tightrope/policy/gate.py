@@ -323,7 +323,7 @@ def _exception(question: Question, reasons: tuple[Reason, ...]) -> tuple[SilverB
     request, facts, quota = question.request, question.facts, question.policy.exceptions
     unlifted = sorted({one.rule for one in reasons if one.outcome in _BLOCKING and not liftable(one)})
     spoken: list[Reason] = []
-    for bullet in sorted(set(facts.bullets), key=lambda one: (one.expires_at, one.name, canonical_json(one))):
+    for bullet in sorted(set(facts.bullets), key=_in_turn):
         why_not = refusal(bullet, request, quota, facts.bullets, facts.bullets_used)
         until = f"until {instant_text(bullet.expires_at, question.at)}"
         if why_not:
@@ -333,13 +333,21 @@ def _exception(question: Question, reasons: tuple[Reason, ...]) -> tuple[SilverB
                         f"exception:{bullet.name}", _WARN, f"the exception {bullet.name} was not used: {why_not}", until
                     )
                 )
-        elif unlifted:
+        elif unlifted and not bullet.break_glass:
             says = f"the exception {bullet.name} was not used: it does not lift {listing(unlifted)}"
             spoken.append(Reason(f"exception:{bullet.name}", _WARN, says, until))
+        elif bullet.break_glass:
+            says = f"{bullet.requested_by} broke the glass {until}, “{bullet.reason}”"
+            return bullet, (Reason(f"exception:{bullet.name}", _OK, says, bullet.requested_by, until),)
         else:
             says = f"granted by {bullet.approved_by} to {bullet.requested_by} {until}, “{bullet.reason}”"
             return bullet, (Reason(f"exception:{bullet.name}", _OK, says, bullet.approved_by, until),)
     return None, tuple(spoken)
+
+
+def _in_turn(bullet: SilverBullet) -> tuple[bool, int, str, str]:
+    """What ends first is tried first, and broken glass last."""
+    return bullet.break_glass, bullet.expires_at, bullet.name, canonical_json(bullet)
 
 
 def _long_past(question: Question, bullet: SilverBullet) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
 
-from tightrope.base.units import duration_text, instant_of
+from tightrope.base.units import HOUR_S, duration_text, instant_of
 from tightrope.policy.decision import GateRequest
 from tightrope.policy.wording import instant_text
 from tightrope.specs.model import ExceptionQuota, SilverBullet
@@ -13,6 +13,9 @@ from tightrope.specs.model import ExceptionQuota, SilverBullet
 _MONTHS = {"M": 1, "Q": 3, "Y": 12}
 _PERIOD_WORDS = {"M": "month", "Q": "quarter", "Y": "year"}
 _SHORTEST_SHA = 7
+
+GLASS_LONGEST_S = 4 * HOUR_S
+"""Broken glass lets changes through for at most so long."""
 
 
 def period_around(at: int, period: str) -> tuple[int, int]:
@@ -52,6 +55,15 @@ def flaw(bullet: SilverBullet, quota: ExceptionQuota) -> str:
     return ""
 
 
+def flaw_of_glass(bullet: SilverBullet) -> str:
+    """Say what is wrong with broken glass in itself; empty if nothing is."""
+    if not _name(bullet.requested_by) or not bullet.reason.strip():
+        return "it needs a name and a reason"
+    if not bullet.granted_at < bullet.expires_at <= bullet.granted_at + GLASS_LONGEST_S:
+        return f"it does not end within {duration_text(GLASS_LONGEST_S)}"
+    return ""
+
+
 def refusal(
     bullet: SilverBullet,
     request: GateRequest,
@@ -68,7 +80,7 @@ def refusal(
         bullets: All that were granted to the service: the first ones of a period use up its quota.
         used: Names of those already spent.
     """
-    if quota is None:
+    if quota is None and not bullet.break_glass:
         return "the policy knows no exceptions"
     if bullet.service != request.service:
         return f"it is for {bullet.service}"
@@ -76,10 +88,10 @@ def refusal(
         return f"it is for {bullet.environment}"
     if bullet.change and not same_change(bullet.change, request.change):
         return f"it is for change {bullet.change}"
-    wrong = flaw(bullet, quota)
+    wrong = flaw_of_glass(bullet) if quota is None or bullet.break_glass else flaw(bullet, quota)
     if wrong:
         return wrong
-    if request.asked_by and _name(bullet.approved_by) == _name(request.asked_by):
+    if not bullet.break_glass and request.asked_by and _name(bullet.approved_by) == _name(request.asked_by):
         return f"{bullet.approved_by} approved it; somebody else must use it"
     if bullet.granted_at > request.asked_at:
         return f"it is granted from {instant_text(bullet.granted_at, request.asked_at)} on"
@@ -87,6 +99,8 @@ def refusal(
         return f"it expired {instant_text(bullet.expires_at, request.asked_at)}"
     if bullet.name in used:
         return "it was used before"
+    if quota is None or bullet.break_glass:
+        return ""
     counted = _counted(quota, request.service, bullets, bullet.granted_at, request.asked_at)
     if bullet not in counted[: quota.count]:
         return f"it is over the quota of {quota.count} a {period_word(quota)}"
@@ -109,7 +123,10 @@ def _counted(
     granted = {
         bullet
         for bullet in bullets
-        if bullet.service == service and begin <= bullet.granted_at < end and bullet.granted_at <= until
+        if bullet.service == service
+        and begin <= bullet.granted_at < end
+        and bullet.granted_at <= until
+        and not bullet.break_glass
     }
     sound = [bullet for bullet in granted if not flaw(bullet, quota)]
     return sorted(sound, key=lambda bullet: (bullet.granted_at, bullet.name, bullet.expires_at, bullet.change))

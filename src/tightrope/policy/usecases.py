@@ -1,20 +1,24 @@
-"""Keep decisions, and account for them: list, show, verify, export."""
+"""Keep decisions, and account for them: list, show, verify, export; and handle exceptions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 from tightrope import __version__
 from tightrope.base.batching import Batching
 from tightrope.base.clock import now
 from tightrope.base.errors import NotFoundError
+from tightrope.base.values import dataclass
+from tightrope.policy import exceptions, store
 from tightrope.policy.decision import Decision, GateFacts
+from tightrope.policy.exceptions import ExceptionRequest, bullet_of, document_of
 from tightrope.policy.record import DecisionRecord, Kept, recompute
 from tightrope.policy.store import Decisions
+from tightrope.specs.model import ExceptionQuota, SilverBullet
 from tightrope.state.database import Database, opened
-from tightrope.state.journal import Findings, Journal, cloud_event
+from tightrope.state.journal import Event, Findings, Journal, cloud_event
 
 LeftOut = Callable[[int, str], None]
 """Hears the row of a record that is not shown, and why."""
@@ -148,3 +152,178 @@ def exported(where: str, since: int | None = None) -> Iterator[dict[str, Any]]:
     with opened(where) as database:
         for entry in Journal(database).read(since=since):
             yield cloud_event(entry)
+
+
+# --- exceptions ----------------------------------------------------------------------------------------------------
+
+QuotaOf = Callable[[str], ExceptionQuota | None]
+"""Tells the rule for exceptions of a service's policy; raises `NotFoundError` for a service that nobody knows."""
+
+FRESH_S = 1
+"""What is known of exceptions is read again after so long: another process may have granted one."""
+
+
+class Exceptions:
+    """Exceptions of one store: asked for, granted by somebody else, revoked; and broken glass."""
+
+    def __init__(self, database: Database, quota_of: QuotaOf) -> None:
+        self._database = database
+        self._journal = Journal(database)
+        self._quota_of = quota_of
+        self._known: dict[str, tuple[SilverBullet, ...]] = {}
+        self._read_at: int | None = None
+
+    def bullets(self, service: str, now: int) -> tuple[SilverBullet, ...]:
+        """All that was ever granted to a service, for the gate; from memory where it was read in this second."""
+        if self._read_at is None or not 0 <= now - self._read_at < FRESH_S:
+            with self._database.reading() as connection:
+                found = store.exceptions_in(connection, granted=True)
+            known: dict[str, list[SilverBullet]] = {}
+            for one in found:
+                bullet = bullet_of(one)
+                if bullet is not None:
+                    known.setdefault(one.service, []).append(bullet)
+            self._known, self._read_at = {name: tuple(of) for name, of in known.items()}, now
+        return self._known.get(service, ())
+
+    def listed(self, *, service: str = "", before: int | None = None, limit: int = 100) -> list[ExceptionRequest]:
+        """Requests and what became of them, newest first."""
+        with self._database.reading() as connection:
+            return store.exceptions_in(connection, service=service, before=before, limit=limit)
+
+    def named(self, name: str) -> ExceptionRequest:
+        """One request by its id; raises `NotFoundError`."""
+        with self._database.reading() as connection:
+            return _found(store.exception_in(connection, name), name)
+
+    def request(
+        self,
+        service: str,
+        *,
+        by: str,
+        reason: str,
+        now: int,
+        environment: str = "",
+        change: str = "",
+        lasts_s: int | None = None,
+    ) -> ExceptionRequest:
+        """Ask for an exception; see `exceptions.request` for what it raises. Asked again, it is the same request."""
+        quota = self._quota_of(service)
+        made = exceptions.request(
+            service,
+            by=by,
+            reason=reason,
+            now=now,
+            environment=environment,
+            change=change,
+            lasts_s=lasts_s,
+            quota=quota,
+        )
+        return self._made(made, "requested", by, now)
+
+    def break_glass(
+        self,
+        service: str,
+        *,
+        by: str,
+        reason: str,
+        now: int,
+        environment: str = "",
+        change: str = "",
+        lasts_s: int | None = None,
+    ) -> ExceptionRequest:
+        """Let changes through at once, with nobody's leave; see `exceptions.broken_glass`."""
+        self._quota_of(service)
+        made = exceptions.broken_glass(
+            service, by=by, reason=reason, now=now, environment=environment, change=change, lasts_s=lasts_s
+        )
+        return self._made(made, "glass-broken", by, now)
+
+    def grant(
+        self,
+        name: str,
+        *,
+        by: str,
+        now: int,
+        teams: Sequence[str] = (),
+        note: str = "",
+        lasts_s: int | None = None,
+    ) -> ExceptionRequest:
+        """Grant a request; see `exceptions.granted` for what it raises."""
+
+        def granted(one: ExceptionRequest, others: Sequence[SilverBullet]) -> ExceptionRequest:
+            quota = self._quota_of(one.service)
+            return exceptions.granted(
+                one, by=by, teams=teams, note=note, lasts_s=lasts_s, quota=quota, others=others, now=now
+            )
+
+        return self._answered(name, "granted", by, now, granted)
+
+    def refuse(self, name: str, *, by: str, note: str, now: int) -> ExceptionRequest:
+        """Refuse a request; raises `ConflictError` where it was answered already."""
+        return self._answered(
+            name, "refused", by, now, lambda one, _: exceptions.refused(one, by=by, note=note, now=now)
+        )
+
+    def revoke(self, name: str, *, by: str, note: str, now: int) -> ExceptionRequest:
+        """End an exception before its time; raises `ConflictError` where it does not hold."""
+        return self._answered(
+            name, "revoked", by, now, lambda one, _: exceptions.revoked(one, by=by, note=note, now=now)
+        )
+
+    def _answered(
+        self,
+        name: str,
+        verb: str,
+        by: str,
+        now: int,
+        answer: Callable[[ExceptionRequest, Sequence[SilverBullet]], ExceptionRequest],
+    ) -> ExceptionRequest:
+        with self._database.writing() as connection:
+            one = _found(store.exception_in(connection, name, lock=True), name)
+            granted = store.exceptions_in(connection, service=one.service, granted=True)
+            changed = answer(one, [bullet for each in granted if (bullet := bullet_of(each)) is not None])
+            self._keep_in(connection, changed, verb, by, now)
+        self._read_at = None
+        return changed
+
+    def _made(self, made: ExceptionRequest, verb: str, by: str, now: int) -> ExceptionRequest:
+        with self._database.writing() as connection:
+            there = store.exception_in(connection, made.id)
+            if there is not None:
+                return there
+            self._keep_in(connection, made, verb, by, now)
+        self._read_at = None
+        return made
+
+    def _keep_in(self, connection: Any, one: ExceptionRequest, verb: str, by: str, now: int) -> None:
+        store.keep_exception_in(connection, one)
+        event = Event(
+            id=f"{one.id}.{verb}.{now}",
+            source="/tightrope/exceptions",
+            type=f"dev.tightrope.exception.{verb}.v1",
+            subject=one.service,
+            time=now,
+            data={"exception": document_of(one, now), "who": by},
+        )
+        self._journal.append_in(connection, [event])
+
+
+def _found(one: ExceptionRequest | None, name: str) -> ExceptionRequest:
+    if one is None:
+        raise NotFoundError(f"there is no exception {name!r}", remedy="`tightrope exception list` shows what there is")
+    return one
+
+
+def granted_exceptions(where: str, service: str) -> tuple[SilverBullet, ...]:
+    """All that was ever granted to a service in the store *where*; none where there is no store yet."""
+    with opened(where, create=True) as database, database.reading() as connection:
+        found = store.exceptions_in(connection, service=service, granted=True)
+    return tuple(bullet for one in found if (bullet := bullet_of(one)) is not None)
+
+
+@contextmanager
+def exceptions_at_hand(where: str, quota_of: QuotaOf) -> Iterator[Exceptions]:
+    """The exceptions of a store that no server of this process holds open."""
+    with opened(where, create=True) as database:
+        yield Exceptions(database, quota_of)

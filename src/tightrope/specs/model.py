@@ -500,7 +500,11 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class SilverBullet:
-    """A granted exception: one service may ship what its state refuses, until it expires; nobody approves their own."""
+    """A granted exception: one service may ship what its state refuses, until it expires; nobody approves their own.
+
+    With ``break_glass`` nobody approved it: whoever was there took it upon themselves, it lifts whatever stands in the
+    way, and it counts against no quota. No document of the specs can be one.
+    """
 
     name: str
     service: str
@@ -511,6 +515,7 @@ class SilverBullet:
     expires_at: int
     change: str = ""  # empty: any change
     environment: str = ""  # empty: any
+    break_glass: bool = False
     place: Place = NOWHERE
 
 
