@@ -146,7 +146,7 @@ def test_rows_at_hand_do_not_pile_up_behind_an_objective_that_is_gone(begin: Beg
         world.feed("plain", cut(record, at, at + STEP))
         world.turn(at + STEP + 5)
     agree(world, plain=record)
-    assert max(len(board.rows) for board in world.live._boards.values()) < 40
+    assert max(len(board.rows) for board in world.live._watch.boards.values()) < 40
 
 
 def test_specs_that_could_not_be_followed_at_first_are_told_when_they_are(
@@ -208,7 +208,7 @@ def test_no_feature_ships_before_every_objective_of_its_service_was_evaluated(be
 
 def test_what_nobody_counts_does_not_stay_in_the_inbox(begin: Begin) -> None:
     world = begin(SOURCE + slo("plain"))
-    world.live._receivers = {"push": open_receiver("push")}
+    world.live._receiving.receivers = {"push": open_receiver("push")}
     body = b'{"series": "x", "value": 1, "time": %d}' % (START + 30)
     world.at = START + 40
     assert world.live.receive("push", body, {"content-type": "application/json"}) == 1

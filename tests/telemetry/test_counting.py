@@ -19,7 +19,7 @@ from tests.telemetry.wire import HEADERS, Series, sent
 from tightrope.base.errors import DataError, UsageError
 from tightrope.sli.slices import MILLIONTH
 from tightrope.specs.model import Comparison
-from tightrope.telemetry.counting import AHEAD_S, FORGOTTEN_S, LOOKBACK_S, Counting
+from tightrope.telemetry.counting import AGO_S, AHEAD_S, FORGOTTEN_S, LOOKBACK_S, Counting
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.receivers.remote_write import RemoteWrite
 from tightrope.telemetry.samples import STALE_BITS, Book, Delivery, label_bytes, samples_of
@@ -238,6 +238,13 @@ def test_samples_from_the_future_or_before_1970_are_not_believed() -> None:
     assert sender.send([(of(200), -NOON - 5, 5)], at=90) == {}
     assert sender.send([(of(200), 90, 5)]) == {1: (5, 5)}
     assert sender.counting.account.ahead == 2
+
+
+def test_samples_of_a_clock_that_lost_its_power_are_not_believed() -> None:
+    sender = Sender(wanted())
+    assert sender.send([(of(200), 60 - NOON, 0), (of(200), 120 - NOON, 7)], at=90) == {}, "1970"
+    assert sender.counting.account.ahead == 2
+    assert sender.send([(of(200), -AGO_S, 0), (of(200), 90 - AGO_S, 5)], at=0) == {1 - AGO_S // 60: (5, 5)}
 
 
 def test_what_is_older_than_the_sums_that_are_kept_is_counted_as_such() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.telemetry.builders import NOON, data_source, ratio, raw, threshold
 from tightrope.base.errors import UsageError
 from tightrope.specs.model import Comparison, DataSource
-from tightrope.telemetry.counting import AHEAD_S, Counting
+from tightrope.telemetry.counting import AGO_S, AHEAD_S, Counting
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.receivers.push import Push
 from tightrope.telemetry.samples import labels_of
@@ -111,6 +111,13 @@ def test_slices_from_the_future_are_not_believed() -> None:
     counting = Counting("push", [(0, slices_of())])
     assert sent(counting, {**SLICE, "time": NOON + AHEAD_S + 1}, now=NOON) == []
     assert counting.account.ahead == 1
+
+
+def test_slices_of_a_clock_that_lost_its_power_are_not_believed() -> None:
+    counting = Counting("push", [(0, slices_of())])
+    assert sent(counting, {**SLICE, "time": 86_400}, now=NOON) == []
+    assert counting.account.ahead == 1
+    assert len(sent(counting, {**SLICE, "time": NOON - AGO_S}, now=NOON)) == 1, "a long history may be sent"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tightrope.access.roles import Permission
-from tightrope.api.journal import Entry, event_document, visible
+from tightrope.api.journal import event_document, visible
 from tightrope.api.visitor import Visitor, needs, visitor
 from tightrope.base.errors import BusyError, TightropeError, UsageError
+from tightrope.loop.record import Entry
 from tightrope.loop.server import Server
 
 router = APIRouter(tags=["journal"])

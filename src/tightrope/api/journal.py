@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -15,6 +15,7 @@ from tightrope.api.budget import Cursor, Limit
 from tightrope.api.shapes import JournalPage, Verified
 from tightrope.api.visitor import Visit, Visitor, needs
 from tightrope.base.units import parse_time, time_text
+from tightrope.loop.record import Entry
 
 router = APIRouter(tags=["journal"])
 
@@ -24,36 +25,6 @@ ACCESS = "/tightrope/access"
 _LINES_AT_ONCE = 200
 
 Since = Annotated[str, Query(max_length=100, description="From this instant on: ISO 8601 or epoch seconds.")]
-
-
-class Event(Protocol):
-    """Something that happened; see `tightrope.state.journal.Event`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def time(self) -> int: ...
-    @property
-    def data(self) -> Mapping[str, Any]: ...
-
-
-class Entry(Protocol):
-    """An event in its place in the journal; see `tightrope.state.journal.Entry`."""
-
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def event(self) -> Event: ...
-    @property
-    def previous(self) -> str: ...
-    @property
-    def hash(self) -> str: ...
 
 
 @router.get("/journal", summary="List what happened", **needs(Permission.READ, also={200: {"model": JournalPage}}))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Generic, TypeVar
+
+from tightrope.base.errors import StoreError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,18 +27,30 @@ class Batching(Generic[Item, Result]):
         self._work = work
         self._most = most
         self._waiting: SimpleQueue[tuple[Item, Future[Result]] | None] = SimpleQueue()
+        self._lock = Lock()
+        self._closed = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, item: Item) -> Future[Result]:
-        """Ask for one item; the result is there when the call that did it has returned."""
+        """Ask for one item; the result is there when the call that did it has returned.
+
+        After `close` nothing is done any more, and the result is a `StoreError`.
+        """
         asked: Future[Result] = Future()
-        self._waiting.put((item, asked))
+        with self._lock:  # nothing is put behind the mark of the end
+            if self._closed:
+                asked.set_exception(StoreError("nothing is stored any more: the server ends", remedy="ask again later"))
+            else:
+                self._waiting.put((item, asked))
         return asked
 
     def close(self) -> None:
         """Do what is waiting, and end."""
-        self._waiting.put(None)
+        with self._lock:
+            if not self._closed:
+                self._waiting.put(None)
+            self._closed = True
         self._thread.join()
 
     def _run(self) -> None:

@@ -18,7 +18,7 @@ TightropeError                 something a person can mend; has a message and a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tightrope.base.values import dataclass
 
 
 class TightropeError(Exception):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from fractions import Fraction
 
 from tightrope.base.errors import UsageError
+from tightrope.base.values import dataclass
 
 MINUTE_S = 60
 HOUR_S = 3600

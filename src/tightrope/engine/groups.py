@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tightrope.base.errors import DataError
+from tightrope.base.values import dataclass
 from tightrope.budget.burn import burn_of, slices_in
 from tightrope.budget.statement import Counted, Statement, stated
 from tightrope.budget.windows import span

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 
+from tightrope.base.values import dataclass, field
 from tightrope.budget.burn import allowed_share
 from tightrope.policy.states import compare
 from tightrope.specs.defaults import LOOKBACKS_S

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
+from tightrope.base.values import dataclass, field
 from tightrope.budget.burn import slices_in
 from tightrope.engine.plan import (
     WINDOW,

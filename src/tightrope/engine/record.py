@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tightrope.base.errors import DataError
+from tightrope.base.values import dataclass, field
 from tightrope.sli.coverage import Stretch, forgive
 from tightrope.sli.slices import Counts, Mask, Slices
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from queue import SimpleQueue
 
+from tightrope.base.values import dataclass
 from tightrope.engine.plan import Incident, Plan
 from tightrope.engine.record import Workspace
 from tightrope.engine.scan import Ask, Peak, Scanner, scan

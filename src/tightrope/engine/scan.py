@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from tightrope.alerting.conditions import is_significant
 from tightrope.base.units import duration_text
+from tightrope.base.values import dataclass
 from tightrope.budget.burn import slices_in
 from tightrope.budget.windows import period, periods
 from tightrope.engine.plan import Asked, Incident, Open, Plan, Significance

@@ -6,8 +6,8 @@ Two plans are of one shape if they compare the same sums in the same way; the bo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from tightrope.base.values import dataclass
 from tightrope.budget.burn import slices_in
 from tightrope.engine.plan import WINDOW, Asked, Check, Firing, Floor, Open, Plan, Significance, Test, parts_of
 from tightrope.engine.program import PAGE, Joined, Mark, Ratio, Term, Turned, program_of

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base.values import dataclass, field
 from tightrope.budget.statement import Statement, last_end, state_of
 from tightrope.engine.plan import Incident
 from tightrope.engine.record import Workspace

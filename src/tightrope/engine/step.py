@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from operator import attrgetter
 from typing import Protocol
@@ -16,6 +16,7 @@ from typing import Protocol
 from tightrope.alerting import alerts
 from tightrope.alerting.alerts import AlertEvent, AlertMemory
 from tightrope.base.units import duration_text
+from tightrope.base.values import dataclass, field
 from tightrope.budget.burn import slices_in
 from tightrope.engine.plan import Check, Every, Firing, Incident, Never, Plan, Some
 from tightrope.engine.record import Record, Workspace, record_of

@@ -7,12 +7,12 @@ is what `engine.step.advance` tells of the same record, slice by slice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base.values import dataclass, field
 from tightrope.budget.statement import Statement
 from tightrope.engine.plan import Incident, Plan
 from tightrope.engine.scan import Ask

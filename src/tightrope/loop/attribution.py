@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from tightrope.backtest.labels import Deployment
+from tightrope.base.errors import NotFoundError
 from tightrope.base.units import time_text
 from tightrope.budget.attribution import BAKE_S, Cause, Change, Dependency, Part, Trouble, attribute
 from tightrope.budget.words import amount_text
@@ -109,6 +111,27 @@ def account_of(
     )
 
 
+def accounts_of(
+    assessments: Sequence[Assessment],
+    history: Callable[[str], Sequence[Assessment]],
+    deployments: Sequence[Deployment] = (),
+) -> list[Account]:
+    """Say of each objective that is watched where its budget went.
+
+    Args:
+        assessments: The objectives, replayed over their windows.
+        history: Tells the same of another service, one that they depend on.
+        deployments: What went out.
+
+    A service that is depended on and that nobody watches is left out.
+    """
+    others: dict[str, Sequence[Assessment]] = {}
+    for service in sorted({name for one in assessments for name in one.slo.depends_on}):
+        with suppress(NotFoundError):
+            others[service] = history(service)
+    return [account_of(one, deployments=deployments, dependencies=others) for one in assessments if one.watched]
+
+
 def account_document(account: Account) -> dict[str, Any]:
     """The account as plain values: a stable JSON contract."""
     return {
@@ -117,6 +140,7 @@ def account_document(account: Account) -> dict[str, Any]:
         "end": time_text(account.end),
         "consumedRatio": number(account.consumed),
         "bad": number(account.bad),
+        "summary": account_line(account),
         "causes": [
             {
                 "cause": one.part.cause.value,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tightrope.loop.tracks import Track
+from tightrope.sli.slices import Slices
 from tightrope.telemetry.store import Batch
 
 KEPT_ROWS = 16
@@ -26,28 +27,34 @@ class Row:
     def empty(cls, size: int) -> Row:
         return cls(np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size, np.bool_))
 
+    def grown(self, size: int) -> Row:
+        """The same with room for more places."""
+        more = Row.empty(size - len(self.bad))
+        return Row(
+            np.concatenate([self.bad, more.bad]),
+            np.concatenate([self.total, more.total]),
+            np.concatenate([self.covered, more.covered]),
+        )
+
 
 @dataclass(slots=True, eq=False)
 class Board:
     """The newest rows of all records of one resolution."""
 
     step_s: int
-    tracks: list[Track] = field(default_factory=list)
     place: dict[str, int] = field(default_factory=dict)
     rows: dict[int, Row] = field(default_factory=dict)
+    room: int = 64
 
     def seat(self, track: Track) -> int:
         """The place of a track, made where it has none."""
         found = self.place.get(track.key)
         if found is None:
-            found = self.place[track.key] = len(self.tracks)
-            self.tracks.append(track)
-            for row in self.rows.values():
-                row.bad = np.append(row.bad, 0)
-                row.total = np.append(row.total, 0)
-                row.covered = np.append(row.covered, False)
-        else:
-            self.tracks[found] = track
+            found = self.place[track.key] = len(self.place)
+            if found == self.room:
+                self.room *= 2
+                self.rows = {slot: row.grown(self.room) for slot, row in self.rows.items()}
+        track.marks.place[track.column] = found
         return found
 
     def vacate(self, key: str) -> None:
@@ -61,8 +68,19 @@ class Board:
         """The row of a slice, empty at first."""
         found = self.rows.get(slot)
         if found is None:
-            found = self.rows[slot] = Row.empty(len(self.tracks))
+            found = self.rows[slot] = Row.empty(self.room)
         return found
+
+    def take(self, place: int, first: int, slices: Slices, *, covered_only: bool = False) -> None:
+        """Keep slices of one record from slice number *first* on; of gaps nothing, where *covered_only*."""
+        at = first - slices.start // self.step_s
+        chosen = range(max(0, at), len(slices))
+        for index in chosen:
+            if covered_only and not slices.covered[index]:
+                continue
+            row = self.row(slices.start // self.step_s + index)
+            row.bad[place], row.total[place] = slices.bad[index], slices.total[index]
+            row.covered[place] = slices.covered[index]
 
     def trim(self, before: int) -> None:
         """Let go of rows of slices that begin before slice number *before*."""

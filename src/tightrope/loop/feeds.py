@@ -60,6 +60,7 @@ class Wanted:
         begin: The earliest instant of interest, UTC epoch seconds.
         step_s: The resolution, where it is known.
         asked_to: The instant up to which its source was asked; None: never.
+        shift_s: By how many seconds what is stored of recorded data was moved in time; None: nothing is stored.
     """
 
     track: str
@@ -68,6 +69,7 @@ class Wanted:
     begin: int
     step_s: int | None = None
     asked_to: int | None = None
+    shift_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +83,7 @@ class Fed:
         error: Why the source brought nothing for this track; empty: it did.
         state: What the feed goes on from after a restart, by a name of its own: to be stored together with the slices,
             never before them.
+        shift_s: By how many seconds recorded data was moved in time.
     """
 
     track: str
@@ -90,6 +93,7 @@ class Fed:
     quality: Quality = field(default_factory=Quality)
     error: str = ""
     state: tuple[str, bytes] | None = None
+    shift_s: int = 0
 
 
 class Feed(Protocol):
@@ -411,6 +415,8 @@ class Refused:
 class Replay:
     """Recorded data brought up to the present: moved by whole days so that it ends within the coming day.
 
+    What was moved and stored once is moved by as much ever after, whatever else is edited.
+
     Args:
         name: What people call it.
         wanted: The objectives.
@@ -427,6 +433,7 @@ class Replay:
         self._read = read
         self._ends = ends
         self._records: dict[str, Reading] | None = None
+        self._shifts: dict[str, int] = {}  # by service, seconds
         self._told: dict[str, int] = {}
 
     def read(self, now: int) -> list[Fed]:
@@ -435,16 +442,18 @@ class Replay:
             readings = self._read([(one.slo, one.objective) for one in self.wanted], None, None)
             ends: dict[str, int] = {}
             for one, reading in zip(self.wanted, readings, strict=True):  # objectives of one service stay together
-                ends[one.slo.service] = max(ends.get(one.slo.service, 0), reading.slices.end)
-            shifts = {service: _days_between(end, now) for service, end in ends.items() if end}
+                end = reading.slices.end if len(reading.slices) else 0
+                ends[one.slo.service] = max(ends.get(one.slo.service, 0), end)
+            self._shifts = {service: _days_between(end, now) * DAY_S if end else 0 for service, end in ends.items()}
+            self._shifts |= {one.slo.service: one.shift_s for one in self.wanted if one.shift_s is not None}
             self._records = {
                 one.track: replace(
                     reading,
-                    slices=replace(reading.slices, start=reading.slices.start + shifts.get(one.slo.service, 0) * DAY_S),
+                    slices=replace(reading.slices, start=reading.slices.start + self._shifts[one.slo.service]),
                 )
                 for one, reading in zip(self.wanted, readings, strict=True)
             }
-            self._ends({one.slo.service: shifts.get(one.slo.service, 0) * DAY_S for one in self.wanted})
+            self._ends(self._shifts)
         found = []
         for one in self.wanted:
             reading = self._records[one.track]
@@ -454,7 +463,10 @@ class Replay:
             if until > since:
                 quality = Quality() if one.track in self._told else reading.quality
                 self._told[one.track] = until
-                found.append(Fed(one.track, slices.between(since, until), (since, until), True, quality))
+                shift_s = self._shifts[one.slo.service]
+                found.append(
+                    Fed(one.track, slices.between(since, until), (since, until), True, quality, shift_s=shift_s)
+                )
         return found
 
 

@@ -119,28 +119,7 @@ def _unread(slo: Slo, policy: ErrorBudgetPolicy, why: str) -> SloFacts:
 
 def unread_facts(specs: Specs, slos: Sequence[Slo], why: str) -> tuple[SloFacts, ...]:
     """What the gate may know of SLOs of which nothing is known, and *why* that is so."""
-    return tuple(
-        SloFacts(
-            slo=slo.name,
-            objective=slo.objectives[0].target,
-            state=policy_of_service(specs, slo.service).states[0].name,
-            state_since=None,
-            state_reason="",
-            remaining=None,
-            allowed=None,
-            consumed=None,
-            unit="events",
-            unit_s=0,
-            window_s=slo.window.duration.seconds,
-            coverage=Fraction(0),
-            data_age_s=None,
-            stale=True,
-            stale_after_s=slo.stale_after * (slo.step_s or MINUTE_S),
-            burn_rates=(),
-            unread=why,
-        )
-        for slo in slos
-    )
+    return tuple(_unread(slo, policy_of_service(specs, slo.service), why) for slo in slos)
 
 
 def policy_of_service(specs: Specs, service: str) -> ErrorBudgetPolicy:

@@ -113,6 +113,10 @@ class Server:
             return False, self.live.failure
         if not self.live.snapshot.number:
             return False, "the first turn of the loop is not done yet"
+        if not self.live.following:
+            problems = self.live.snapshot.problems
+            first = f"; the first: {problems[0].message}" if problems else ""
+            return False, f"no specs are followed, since they have errors: {len(problems)} findings{first}"
         return True, "ready"
 
     # --- decisions and journal -------------------------------------------------------------------------------------

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tightrope.alerting.grouping import Seen, Watched
 from tightrope.engine.step import Memory, Outcome
 from tightrope.loop.assess import Assessment
 from tightrope.loop.exclusions import stretches_of
+from tightrope.loop.moves import Flowed
 from tightrope.loop.standing import standing_of, tightest
 from tightrope.loop.tracks import Track
 from tightrope.notify.messages import Facts, FlowChange, Recent, facts_of
 from tightrope.notify.usecases import Alerting
 from tightrope.policy.states import named
 from tightrope.sli.coverage import Stretch
-from tightrope.specs.model import ErrorBudgetPolicy, Slo, Specs
+from tightrope.specs.model import Slo, Specs
 from tightrope.state.journal import Event
 
 
@@ -34,18 +34,6 @@ class Loop(Protocol):
 
     def assessments(self, service: str) -> list[Assessment]:
         """Where the objectives of a service stand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flowed:
-    """The strictest state over a service's objectives is another one than before: when, from, to, and why."""
-
-    service: str
-    at: int
-    before: str
-    after: str
-    reason: str
-    policy: ErrorBudgetPolicy
 
 
 class Teller:

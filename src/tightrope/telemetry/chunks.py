@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from tightrope.base.errors import DataError
 from tightrope.base.units import DAY_S
+from tightrope.base.values import dataclass
 from tightrope.sli.slices import Counts, Mask
 
 _HEAD = struct.Struct("<BIBBB")  # version, rows, bytes of a total and of a bad count, whether a mask follows

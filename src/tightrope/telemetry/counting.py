@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tightrope.base.errors import DataError
+from tightrope.base.values import dataclass
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.cells import Numbers, exact, exact_count
@@ -33,6 +34,9 @@ ORIGINAL_NAME = "__otel_name__"
 
 AHEAD_S = 600
 """A sample that is further ahead of the time of its receipt is not believed."""
+
+AGO_S = 3 * 366 * 86400
+"""A sample that is older than this when it is received is not believed: clocks that lost their power say 1970."""
 
 LOOKBACK_S = 7200
 """For how long sums are kept, so that a series may lag behind the others."""
@@ -62,7 +66,7 @@ class Account:
         repeated: Samples of a time that their series had already: deliveries that came twice.
         late: Samples older than the newest of their series.
         too_late: Increases for slices whose sums are no longer kept.
-        ahead: Samples from too far in the future, or before 1970.
+        ahead: Samples from too far in the future, or from so long ago that it must be a clock that is wrong.
         unusable: Samples whose value can't be: negative or fractional counts, NaN, infinity. Their slices are gaps.
         ended: Marks that a series has ended.
         resets: Counters that began again.
@@ -172,10 +176,17 @@ class Counting:
             UTC epoch seconds, the end of the last slice that no series in use can change any more, unless it lags by
             more than `QUIET_S`. Objectives without a sample are missing.
         """
-        found: dict[int, int] = {}
-        for board in self._boards.values():
-            found |= board.complete(self._series)
-        return found
+        numbers, until = self.heard()
+        return dict(zip(numbers.tolist(), until.tolist(), strict=True))
+
+    def heard(self) -> tuple[Counts, Counts]:
+        """As `complete`, as arrays: the numbers of objectives, each once, and until when all of each was heard."""
+        found = [board.complete(self._series) for board in self._boards.values()]
+        nothing = np.zeros(0, np.int64)
+        return (
+            np.concatenate([nothing, *(numbers for numbers, _ in found)]),
+            np.concatenate([nothing, *(until for _, until in found)]),
+        )
 
     # --- taking ------------------------------------------------------------------------------------------------
 
@@ -209,7 +220,9 @@ class Counting:
             else _one([one.increments for one in samples if one.increments is not None]),
         )
         wanted = rows.series >= 0
-        credible = (rows.times > 0) & (rows.times <= _one(limits)) & (rows.times < END_MICROS // _MS)
+        latest = _one(limits)
+        credible = (rows.times > 0) & (rows.times <= latest) & (rows.times < END_MICROS // _MS)
+        credible &= rows.times >= latest - (AHEAD_S + AGO_S) * _MS
         self.account.unwanted += len(wanted) - int(wanted.sum())
         self.account.ahead += int((wanted & ~credible).sum())
         rows = rows.cut(wanted & credible)
@@ -296,7 +309,7 @@ class Counting:
         claimed = self._pushed.get(pushed.labels, ())
         if not claimed:
             self.account.unclaimed += 1
-        if pushed.time > at + AHEAD_S:
+        if not at - AGO_S <= pushed.time <= at + AHEAD_S:
             self.account.ahead += 1
             return
         for one in claimed:
@@ -650,7 +663,7 @@ class _Board:
             there & self._spoilt[cells],
         )
 
-    def complete(self, state: _Series) -> dict[int, int]:
+    def complete(self, state: _Series) -> tuple[Counts, Counts]:
         meters, series = self._linked_meters[: self._links], self._linked_series[: self._links]
         times = state.times[series]
         newest = np.zeros(len(self._meters), np.int64)
@@ -666,7 +679,7 @@ class _Board:
         until = np.where(part > 0, np.minimum(base, part), base)
         until = np.minimum(until, of_track) // (self._step_s * _MS) * self._step_s
         heard = newest[self._base] > 0
-        return dict(zip(self._numbers[heard].tolist(), until[heard].tolist(), strict=True))
+        return self._numbers[heard], until[heard]
 
     # --- remembering -------------------------------------------------------------------------------------------
 

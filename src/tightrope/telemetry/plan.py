@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from tightrope.base.errors import UsageError
+from tightrope.base.values import dataclass
 from tightrope.sli.slices import MILLIONTH
 from tightrope.specs.model import DataSource, Indicator, MetricSource, Objective, Slo, ThresholdMetric
 from tightrope.telemetry.questions import Ask, Question, Role

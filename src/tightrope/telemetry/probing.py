@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from tightrope.base.errors import DataError, UsageError
 from tightrope.base.units import DAY_S
+from tightrope.base.values import dataclass
 from tightrope.specs.model import Comparison, DataSource
 from tightrope.telemetry.counting import Touched
 from tightrope.telemetry.options import Options

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 from tightrope.base.errors import Place
+from tightrope.base.values import dataclass, field
 from tightrope.sli.slices import Counts
 from tightrope.specs.model import NOWHERE, Comparison
 from tightrope.telemetry.reading import BadRow

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from tightrope.base.values import dataclass, field
 from tightrope.sli.slices import Slices
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 from tightrope.base.errors import UsageError
+from tightrope.base.values import dataclass
 from tightrope.sli.slices import MILLIONTH
 from tightrope.specs.model import Comparison, DataSource, RatioMetric
 from tightrope.telemetry.options import Options

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from fractions import Fraction
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base.values import dataclass, field
 from tightrope.sli.slices import Counts, Mask
 
 Values = npt.NDArray[np.float64]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, NoReturn, TypeVar
 
 from tightrope.base.errors import UsageError
+from tightrope.base.values import dataclass, field
 from tightrope.telemetry.cells import exact
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from threading import RLock
 from typing import Any
@@ -35,6 +34,7 @@ from sqlalchemy import (
 
 from tightrope.base.batching import Batching
 from tightrope.base.errors import DataError
+from tightrope.base.values import dataclass
 from tightrope.sli.slices import Counts, Mask, Slices
 from tightrope.state.database import Database
 from tightrope.state.tables import TABLES
@@ -222,10 +222,11 @@ class SliceStore:
         self._receiving: Batching[tuple[str, bytes, int, str], int] | None = None
 
     def close(self) -> None:
-        """End after what is being received."""
-        if self._receiving is not None:
-            self._receiving.close()
-            self._receiving = None
+        """End after what is being received; nothing more is."""
+        with self._lock:
+            if self._receiving is None:
+                self._receiving = Batching("inbox", self.receive_many)
+        self._receiving.close()
 
     # --- records ---------------------------------------------------------------------------------------------------
 

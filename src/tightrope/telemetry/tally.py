@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from tightrope.base.errors import DataError
 from tightrope.base.units import DAY_S, time_text
+from tightrope.base.values import dataclass, field
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.cells import Bad, Cells, Signs

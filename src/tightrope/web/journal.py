@@ -12,8 +12,9 @@ from starlette.routing import BaseRoute
 from tightrope.access.roles import Permission
 from tightrope.base.errors import UsageError
 from tightrope.base.units import DAY_S, parse_duration, span_text
+from tightrope.loop.record import Entry
 from tightrope.policy.usecases import Audit
-from tightrope.web.telling import Entry, Told, told
+from tightrope.web.telling import Told, told
 from tightrope.web.visit import Desk, Visit
 
 _PAGE = 60

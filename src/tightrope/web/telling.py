@@ -5,43 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
+from tightrope.loop.record import Entry
 from tightrope.web.blocks import TONES_OF_VERDICTS
 
 DECISION_MADE = "dev.tightrope.decision.made.v1"
 """The type of the event that holds a decision."""
 
 _VERB = re.compile(r"\.v\d+$")
-
-
-class Event(Protocol):
-    """Something that happened, as the journal has it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def time(self) -> int: ...
-    @property
-    def data(self) -> Mapping[str, Any]: ...
-
-
-class Entry(Protocol):
-    """An event in its place in the journal."""
-
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def event(self) -> Event: ...
-    @property
-    def hash(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +59,8 @@ def _words(kind: str, subject: str, data: Mapping[str, Any]) -> tuple[str, str, 
             return _alert(verb, data, service)
         case ["flow", *_]:
             flow, reason = _text(data, "flow"), _text(data, "reason")
-            sign = "stability" if flow == "stability" else "feature" if _text(data, "to") == "feature" else "guarded"
             return (
-                sign,
+                "stability" if flow == "stability" else _state_sign(_text(data, "to")),
                 f"{_text(data, 'to').capitalize() or 'Another state'} now holds for",
                 _moved(data, reason),
                 service,
@@ -96,7 +68,7 @@ def _words(kind: str, subject: str, data: Mapping[str, Any]) -> tuple[str, str, 
         case ["state", *_]:
             slo = _text(data, "slo")
             return (
-                "none",
+                _state_sign(_text(data, "to")),
                 f"{slo or 'The policy'} moved to {_text(data, 'to')} in",
                 _moved(data),
                 f"{service}?slo={quote(slo)}",
@@ -120,6 +92,11 @@ def _words(kind: str, subject: str, data: Mapping[str, Any]) -> tuple[str, str, 
             return "person", "Members changed of", ", ".join(map(str, data.get("members", ()))), "/settings#access"
         case _:
             return "none", f"{' '.join(kind.replace('_', ' ').split('.')).capitalize()}:", _listed(data), ""
+
+
+def _state_sign(state: str) -> str:
+    """The sign of a state by its name; of one with a name of its own, that of a rung between the two ends."""
+    return state if state in {"feature", "stability"} else "guarded"
 
 
 def _moved(data: Mapping[str, Any], reason: str = "") -> str:

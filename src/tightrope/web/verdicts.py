@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from threading import Lock
 
 from tightrope.base.units import DAY_S
+from tightrope.loop.record import Entry
 from tightrope.loop.server import Server
-from tightrope.web.telling import DECISION_MADE, Entry, verdict_of
+from tightrope.web.telling import DECISION_MADE, verdict_of
 
 MOST = 5_000
 """So many are counted; where there were more, a page says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tightrope.base.errors import SourceError, SourceUnreachableError
 from tightrope.base.http import HttpClient, HttpSettings, Reply, may_pass, shown_body, shown_url
 from tightrope.base.settings import environment
 from tightrope.base.units import duration_text, time_text
+from tightrope.base.values import dataclass
 from tightrope.specs.model import DataSource
 from tightrope.telemetry.cells import Words
 from tightrope.telemetry.options import Options

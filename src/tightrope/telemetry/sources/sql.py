@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 
 from tightrope.base.errors import SourceError, SourceUnreachableError, UsageError
 from tightrope.base.settings import environment
+from tightrope.base.values import dataclass, field
 from tightrope.specs.model import DataSource
 from tightrope.telemetry.cells import Cells, Words
 from tightrope.telemetry.options import Options, did_you_mean

@@ -7,13 +7,14 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 
 from tightrope.base.errors import DataError, NotFoundError, SourceError, UsageError
+from tightrope.base.values import dataclass, field
 from tightrope.sli.slices import MILLIONTH
 from tightrope.specs.model import DataSource
 from tightrope.telemetry.counting import Touched
