@@ -461,6 +461,24 @@ def test_the_gate_tells_of_rows_that_could_not_be_used(tmp_path: Path) -> None:
     assert answer("backtest", "-f", specs)[0]["quality"]["badRows"] == 1
 
 
+def test_a_report_is_no_picture(tmp_path: Path) -> None:
+    result = run("backtest", "-f", write_world(tmp_path), "--report", tmp_path / "burn.svg")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--report writes HTML. For a picture give --svg" in result.stderr
+    assert not (tmp_path / "burn.svg").exists()
+
+
+def test_a_picture_of_several_objectives_is_refused_before_the_work(tmp_path: Path) -> None:
+    specs = write_world(tmp_path)
+    path = next(tmp_path.rglob("*.yaml"))
+    documents = path.read_text(encoding="utf-8").split("---\n")
+    promise = next(one for one in documents if "kind: SLO" in one)
+    path.write_text("---\n".join([*documents, promise.replace("checkout-availability", "second")]), encoding="utf-8")
+    result = run("backtest", "-f", specs, "--svg", tmp_path / "burn.svg")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--svg draws one objective, not those of 2 SLOs" in result.stderr
+
+
 def test_a_narrow_terminal_gets_lines_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = write_world(tmp_path, {40_000: (60, 50)})
     for columns in (40, 60, 80, 120):
@@ -468,3 +486,12 @@ def test_a_narrow_terminal_gets_lines_that_fit(tmp_path: Path, monkeypatch: pyte
         lines = run("status", "-f", specs).stdout.splitlines()[2:4]
         assert all(len(line) <= columns for line in lines)
         assert "checkout-avail" in lines[1]
+        assert re.search(r"\d %", lines[1])
+        assert ("outlook" in lines[0]) == (columns >= 60)
+
+
+def test_ascii_output_knows_no_dash(tmp_path: Path) -> None:
+    specs = write_world(tmp_path)
+    assert "–" in run("status", "--at", "2020-01-01T00:00:00Z", "-f", specs).stdout
+    for words in (["status", "--at", "2020-01-01T00:00:00Z"], ["status", "--all"], ["backtest"]):
+        assert run("--ascii", *words, "-f", specs).stdout.isascii()

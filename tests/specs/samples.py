@@ -148,7 +148,50 @@ spec:
   what: [alerts, flow]
 """
 
-EVERYTHING = (SLO, SOURCE, SLI, CONDITION, ALERT_POLICY, NOTIFICATION, TIERS, POLICY, EXCLUSION, BULLET, CHANNEL)
+STRATEGY = """\
+apiVersion: tightrope.dev/v1
+kind: RolloutStrategy
+metadata: {name: checkout-canary}
+spec:
+  description: In small steps, through the proxy.
+  service: checkout
+  environment: staging
+  strategy: canary
+  steps: [{weight: 5%, bake: 10m}, {weight: 50%, bake: 30m}]
+  allowance: 2%
+  beyondAllowance: accept
+  reaction: {measure: 20s, evaluate: 5s, act: 10s}
+  longestBake: 2h
+  longest: 4h
+  afterLongest: rollback
+  lostContact: {after: 2m, then: hold}
+  analysis:
+    slos: [checkout-availability]
+    arms: {field: upstream_addr}
+    alpha: 1%
+    clusterGuard: 1.5
+    minimumExposure: {requests: 500, for: 2m}
+  target:
+    nginx:
+      file: weights.conf
+      slots: {blue: "127.0.0.1:9001", green: "127.0.0.1:9002"}
+      mode: split
+      probe: http://127.0.0.1:8080/tightrope
+"""
+EVERYTHING = (
+    SLO,
+    SOURCE,
+    SLI,
+    CONDITION,
+    ALERT_POLICY,
+    NOTIFICATION,
+    TIERS,
+    POLICY,
+    EXCLUSION,
+    BULLET,
+    CHANNEL,
+    STRATEGY,
+)
 
 
 def together(*documents: str) -> str:

@@ -85,6 +85,21 @@ def test_a_time_slice_that_is_no_multiple_of_the_resolution_is_an_error() -> Non
     assert "TR044" not in codes(sliced.replace("15m", "20m"), SOURCE)
 
 
+def test_a_resolution_that_only_the_source_declares_counts_as_well() -> None:
+    coarse = swapped(SOURCE, "timestamp: time", "timestamp: time, resolution: 2h")
+    findings = found(with_tiers(SLO), coarse.replace("2h", "10m"), TIERS)
+    assert [(finding.code, finding.path) for finding in findings] == [("TR036", "spec.tiers[0].long")]
+    short = swapped(SLO, "28d", "1h").replace("0.999", "0.9")
+    assert "duration 1h is shorter than the resolution of 2h" in [one.message for one in found(short, coarse)]
+    sliced = swapped(SLO, "Occurrences", "RatioTimeslices").replace("0.999", "0.999\n      timeSliceWindow: 3h")
+    assert "TR044" in codes(sliced, coarse)
+    states = SLO.replace("{column: good}", "{state: up, in: [yes], every: 10m}")
+    states = states.replace("{column: total}", "{state: up, every: 10m}")
+    assert [one.code for one in found(with_tiers(states), SOURCE, TIERS)] == ["TR036"]
+    finer = swapped(SLO, "availability\n", "availability\n  annotations: {tightrope.dev/resolution: 1m}\n")
+    assert codes(with_tiers(finer), coarse, TIERS) == []
+
+
 def test_a_source_that_cannot_be_read_is_a_warning_once_and_only_where_an_slo_needs_it() -> None:
     other = swapped(SOURCE, "type: csv", "type: Prometeus")
     finding = only(SLO, other)

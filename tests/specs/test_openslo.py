@@ -326,7 +326,39 @@ def test_one_wrong_thing_is_found_at_its_place(old: str, new: str, code: str, pa
 
 def test_all_errors_of_a_document_come_at_once() -> None:
     text = SLO.replace("0.999", "99.9").replace("28d", "28").replace("  service: checkout", "  servce: checkout")
-    assert codes(text, SOURCE) == ["TR013", "TR011", "TR017", "TR012"]
+    assert codes(text, SOURCE) == ["TR011", "TR017", "TR012"]
+
+
+def test_a_kind_in_the_wrong_case_or_under_the_wrong_version_is_read_all_the_same() -> None:
+    text = swapped(SLO, "kind: SLO", "kind: Slo")
+    assert codes(swapped(text, "target: 0.999", "target: 1"), SOURCE) == ["TR010", "TR012"]
+    ours = swapped(TIERS, "apiVersion: tightrope.dev/v1", "apiVersion: openslo/v1")
+    assert codes(with_alerts("[{alertPolicyRef: tiers}]"), SOURCE, ours) == ["TR010"]
+
+
+def test_a_misspelt_field_is_one_finding_and_what_stands_in_it_is_checked() -> None:
+    text = swapped(SLO, "budgetingMethod", "budgetMethod")
+    assert codes(text, SOURCE) == ["TR011"]
+    text = swapped(swapped(SLO, "objectives:", "objetives:"), "target: 0.999", "target: 99")
+    assert [(one.code, one.path) for one in found(text, SOURCE)] == [
+        ("TR011", "spec.objetives"),
+        ("TR012", "spec.objetives[0].target"),
+    ]
+    twice = swapped(SLO, "target: 0.999", "target: 0.999\n      tagret: 0.9")
+    assert codes(twice, SOURCE) == ["TR011"]
+
+
+def test_what_is_missing_is_named_as_it_must_be_written() -> None:
+    method = only(swapped(SLO, "  budgetingMethod: Occurrences\n", ""), SOURCE)
+    assert method.remedy == "add `budgetingMethod:` (`Occurrences`, `Timeslices` or `RatioTimeslices`)"
+    window = "duration: 1M\n      calendar: {startTime: 2026-01-01 00:00:00}\n"
+    zone = only(swapped(SLO, "duration: 28d\n      isRolling: true\n", window), SOURCE)
+    assert zone.remedy == "add `timeZone:` (IANA name such as Europe/Berlin)"
+
+
+def test_a_mapping_where_one_or_several_are_meant_is_told_both_forms() -> None:
+    labelled = swapped(SLO, "availability\n", "availability\n  labels: {team: {name: a}}\n")
+    assert only(labelled, SOURCE).message == "team should be one value or a list of them, not a mapping"
 
 
 def test_a_percentage_as_target_is_told_both_ways_to_mend() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tightrope.base.errors import DataError, NotFoundError, UsageError
 from tightrope.base.units import parse_time
+from tightrope.base.values import dataclass
 from tightrope.engine.plan import Incident
 from tightrope.policy.change_kinds import kind_of_change
 from tightrope.specs.model import ChangeKind

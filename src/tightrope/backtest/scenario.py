@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from tightrope.base.errors import NotFoundError, Place, SpecError, UsageError
 from tightrope.base.units import duration_text, parse_duration, parse_fraction, parse_time, time_text
+from tightrope.base.values import dataclass
 from tightrope.engine.plan import Incident
 from tightrope.policy.decision import Verdict
 from tightrope.sli.slices import Slices

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 
 from tightrope.backtest.labels import Deployment
+from tightrope.base.values import dataclass
 from tightrope.engine.plan import Incident
 from tightrope.engine.replay import Episode, History
 from tightrope.policy.states import strictest

@@ -8,13 +8,13 @@ rest is background. All of it is integers, so nothing is lost to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
 import numpy as np
 
 from tightrope.base.units import DAY_S, HOUR_S
+from tightrope.base.values import dataclass
 from tightrope.sli.coverage import Stretch, overlapping
 from tightrope.sli.slices import Counts, Mask, Slices
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from tightrope.base.errors import UsageError
+from tightrope.base.values import dataclass
 from tightrope.sli.slices import Slices
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tightrope.base.units import DAY_S, HOUR_S
+from tightrope.base.values import dataclass
 from tightrope.budget.burn import slices_in
 from tightrope.budget.windows import periods
 from tightrope.sli.slices import Counts, Slices

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base.values import dataclass
 from tightrope.budget.burn import allowed_share, slices_in
 from tightrope.budget.windows import periods
 from tightrope.sli.coverage import Stretch

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from tightrope.base.values import dataclass
 from tightrope.budget.burn import Burn, allowed_share, burn_rate, slices_in
 from tightrope.budget.windows import span
 from tightrope.sli.slices import Mask, Slices

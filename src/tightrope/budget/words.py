@@ -6,11 +6,11 @@ Web, command line and messages say the same words, so they are made here, from p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 from tightrope.base.units import DAY_S, percent_text, span_text
+from tightrope.base.values import dataclass
 from tightrope.budget.statement import Budget
 from tightrope.specs.model import Flow, ShipHow
 

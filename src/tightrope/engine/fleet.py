@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tightrope.base.errors import DataError
 from tightrope.budget.statement import Statement
 from tightrope.engine.groups import (
     FAR_AWAY,
@@ -77,25 +78,38 @@ class LiveFleet:
     # --- members that come and go ----------------------------------------------------------------------------------
 
     def admit(self, members: Sequence[Member]) -> Whole:
-        """Take in objectives, and tell their seats."""
+        """Take in objectives, and tell their seats.
+
+        Raises:
+            DataError: A record cannot be read, or counted exactly; none is taken in then.
+        """
         seats = np.zeros(len(members), np.int64)
-        for first in range(0, len(members), _AT_ONCE):
-            some = members[first : first + _AT_ONCE]
-            entries: dict[tuple[int, int], list[tuple[int, Kind, Beginning]]] = defaultdict(list)
-            for number, member in enumerate(some):
-                if member.key in self._seat_of:
-                    raise AssertionError(f"{member.key} is in already")
-                if member.plan.step_s != self.step_s or member.evaluated_to % self.step_s:
-                    raise AssertionError(f"{member.key} does not go by steps of {self.step_s} s")
-                kind = self._kind(member.plan, scoped=bool(member.out_of_scope))
-                beginning = self._beginning(member, self._record(member, kind))
-                group = self._place(kind.shape, wide=beginning.wide)
-                entries[group, member.evaluated_to // self.step_s].append((number, kind, beginning))
-            for (group, slot), found in entries.items():
-                columns = self._groups[group].enter(slot, [(some[one], kind, begin) for one, kind, begin in found])
-                for (number, _, _), column in zip(found, columns.tolist(), strict=True):
-                    seats[first + number] = self._seat(some[number].key, group, column)
+        try:
+            for first in range(0, len(members), _AT_ONCE):
+                seats[first : first + _AT_ONCE] = self._admitted(members[first : first + _AT_ONCE])
+        except DataError:
+            self.dismiss([one.key for one in members[:first]])
+            raise
         self._split = None
+        return seats
+
+    def _admitted(self, some: Sequence[Member]) -> Whole:
+        """Take in some objectives, all or none."""
+        seats = np.zeros(len(some), np.int64)
+        entries: dict[tuple[int, int], list[tuple[int, Kind, Beginning]]] = defaultdict(list)
+        for number, member in enumerate(some):
+            if member.key in self._seat_of:
+                raise AssertionError(f"{member.key} is in already")
+            if member.plan.step_s != self.step_s or member.evaluated_to % self.step_s:
+                raise AssertionError(f"{member.key} does not go by steps of {self.step_s} s")
+            kind = self._kind(member.plan, scoped=bool(member.out_of_scope))
+            beginning = self._beginning(member, self._record(member, kind))
+            group = self._place(kind.shape, wide=beginning.wide)
+            entries[group, member.evaluated_to // self.step_s].append((number, kind, beginning))
+        for (group, slot), found in entries.items():
+            columns = self._groups[group].enter(slot, [(some[one], kind, begin) for one, kind, begin in found])
+            for (number, _, _), column in zip(found, columns.tolist(), strict=True):
+                seats[number] = self._seat(some[number].key, group, column)
         return seats
 
     def dismiss(self, keys: Sequence[str]) -> None:

@@ -518,8 +518,13 @@ class Group:
         """Read slices back (`sums.Read`)."""
         keys = [self.keys[column] for column in columns.tolist()]
         start, end = first * self.step_s, last * self.step_s
+        counts = np.zeros(0, np.int64)
+        nothing: Part = first, (counts,) * len(self.sums.sums), np.zeros(0, np.uint8)
         parts = []
         for column, record in zip(columns.tolist(), self._rows(keys, start, end), strict=True):
+            if not len(record):
+                parts.append(nothing)
+                continue
             stretches = self._out_of_scope.get(column, ())
             part = part_of(record.between(start, end), int(self._history[column]), stretches)
             if self.shape.scoped and not stretches:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tightrope.base.errors import DataError
 from tightrope.budget.statement import Statement
 from tightrope.engine.fleet import LiveFleet
 from tightrope.engine.plan import Incident
@@ -51,18 +52,29 @@ class LiveEvaluator:
         return key in self._room_of
 
     def admit(self, members: Sequence[Member]) -> npt.NDArray[np.int64]:
-        """Take in objectives, and tell their seats."""
+        """Take in objectives, and tell their seats.
+
+        Raises:
+            DataError: A record cannot be read, or counted exactly; none is taken in then.
+        """
         seats = np.zeros(len(members), np.int64)
         by_room: dict[int, list[int]] = {}
+        keys: set[str] = set()
         for number, member in enumerate(members):
-            if member.key in self._room_of:
+            if member.key in self._room_of or member.key in keys:
                 raise AssertionError(f"{member.key} is in already")
+            keys.add(member.key)
             by_room.setdefault(self._room_for(member), []).append(number)
-            self._room_of[member.key] = 0
-        for room, numbers in by_room.items():
-            some = [members[number] for number in numbers]
-            for number, inner in zip(numbers, self._rooms[room].admit(some).tolist(), strict=True):
-                seats[number] = self._seat(members[number].key, room, inner)
+        done: list[str] = []
+        try:
+            for room, numbers in by_room.items():
+                some = [members[number] for number in numbers]
+                for number, inner in zip(numbers, self._rooms[room].admit(some).tolist(), strict=True):
+                    seats[number] = self._seat(members[number].key, room, inner)
+                    done.append(members[number].key)
+        except DataError:
+            self.dismiss(done)
+            raise
         self._split = None
         return seats
 

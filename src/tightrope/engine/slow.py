@@ -51,15 +51,21 @@ class SlowTracks:
         return len(self._tracks)
 
     def admit(self, members: Sequence[Member]) -> npt.NDArray[np.int64]:
-        """Take in objectives, and tell their seats."""
+        """Take in objectives, and tell their seats.
+
+        Raises:
+            DataError: A record cannot be read; none is taken in then.
+        """
         seats = np.zeros(len(members), np.int64)
-        for number, member in enumerate(members):
+        found = []
+        for member in members:
             step, end = member.plan.step_s, member.evaluated_to
             if member.key in self._tracks:
                 raise AssertionError(f"{member.key} is in already")
             start = end - UNWRITTEN * step
             record = self._rows([member.key], start, end)[0] if member.record is None else member.record
-            newest = _dense(record.between(start, end), max(start, min(record.start, end)), end, member)
+            found.append(_dense(record.between(start, end), max(start, min(record.start, end)), end, member))
+        for number, (member, newest) in enumerate(zip(members, found, strict=True)):
             if not self._free:
                 self._free.append(len(self._seats))
                 self._seats.append("")

@@ -257,19 +257,27 @@ class SlidingSums:
         begins = np.maximum(self._until[block, columns], edge)
         end = edge + self.block
         window = self._far[block][0] == self.window_place
-        for column, begin, (first, values, flags) in zip(
-            columns.tolist(), begins.tolist(), read(columns, int(begins.min()), end), strict=True
-        ):
-            if len(flags) and not self.wide and int(values[TOTAL].max()) >= NARROW:
-                raise AssertionError("slices that were small when they were handed in have grown since")
-            rows = np.arange(begin, end) % self.block
-            self._blocks[block, :, rows, column] = 0
-            for one, counts_of in enumerate(values):
-                self._fill(self._blocks[block, one, :, column], counts_of, first, begin, end)
+        parts = read(columns, int(begins.min()), end)
+        for begin in np.unique(begins).tolist():  # most often one: those that run out together were filled together
+            chosen = np.flatnonzero(begins == begin)
+            some = columns[chosen]
+            counts = np.zeros((len(chosen), len(self.sums), end - begin), self._blocks.dtype)
+            marks = np.zeros((len(chosen), end - begin), np.uint8)
+            for place, number in enumerate(chosen.tolist()):
+                first, values, flags = parts[number]
+                if len(flags) and not self.wide and int(values[TOTAL].max()) >= NARROW:
+                    raise AssertionError("slices that were small when they were handed in have grown since")
+                low, high = max(begin, first), min(end, first + len(flags))
+                if low < high:
+                    for one, counts_of in enumerate(values):
+                        counts[place, one, low - begin : high - begin] = counts_of[low - first : high - first]
+                    marks[place, low - begin : high - begin] = flags[low - first : high - first]
+            rows = np.arange(begin, end)[:, None] % self.block
+            for one in range(len(self.sums)):
+                self._blocks[block, one][rows, some] = counts[:, one].T
             if window:
-                self._flags[rows, column] = 0
-                self._fill(self._flags[:, column], flags, first, begin, end)
-            self._until[block, column] = end
+                self._flags[rows, some] = marks.T
+            self._until[block, some] = end
         self._first_until[block] = int(self._until[block].min())
 
     def at(self, series: int, place: int, column: int) -> int:

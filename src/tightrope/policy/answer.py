@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tightrope.base.units import duration_text, span_text
+from tightrope.base.values import dataclass
 from tightrope.budget.words import sentence_case
 from tightrope.policy.decision import Forecast, Reason, SloFacts, Verdict
 from tightrope.policy.question import Question

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tightrope.base.errors import TightropeError
 from tightrope.base.units import instant_of
+from tightrope.base.values import dataclass, field
 
 LONGEST_TEXT = 1_000_000
 """Characters of a calendar that are read; more is refused."""

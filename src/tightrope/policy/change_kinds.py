@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from tightrope.base.values import dataclass
 from tightrope.specs.model import ChangeKind
 
 _TYPES: dict[str, ChangeKind] = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from tightrope.base.values import dataclass
 from tightrope.specs.model import ChangeKind, ErrorBudgetPolicy, ExceptionQuota, Flow, ShipHow, SilverBullet
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tightrope.base.errors import SpecError, TightropeError
+from tightrope.base.values import dataclass
 from tightrope.policy import calendars
 from tightrope.specs.model import ChangeKind, FreezeCalendar
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 
+from tightrope.base.values import dataclass
 from tightrope.policy.silver_bullets import period_around
 from tightrope.specs.model import ErrorBudgetPolicy
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tightrope.base.errors import TightropeError, UsageError
+from tightrope.base.values import dataclass
 from tightrope.policy.blackouts import blackouts_at, next_blackouts
 from tightrope.policy.decision import GateFacts, GateRequest, SloFacts
 from tightrope.policy.digest import canonical_json

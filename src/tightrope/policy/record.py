@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from tightrope.base.errors import DataError, TightropeError
+from tightrope.base.values import dataclass
 from tightrope.policy.decision import Decision, GateFacts, GateRequest
 from tightrope.policy.gate import decide
 from tightrope.policy.notation import plain, read_as

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from tightrope.base.units import duration_text, first_reached, percent_text
+from tightrope.base.values import dataclass
 from tightrope.specs.model import (
     AlertFiring,
     AllOf,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tightrope.base.errors import DataError
+from tightrope.base.values import dataclass
 
 Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from tightrope.base.errors import Place
-from tightrope.specs.kinds import ANNOTATIONS, KINDS, OPENSLO, PREFIX, TIGHTROPE
+from tightrope.base.values import dataclass, field
+from tightrope.specs.kinds import ANNOTATED, KINDS, OPENSLO, PREFIX, TIGHTROPE
 from tightrope.specs.positions import ListNode, MapNode, Node, Report, ScalarNode, clipped, described, is_text
 from tightrope.specs.shapes import Spot, Table, nearest
 
@@ -126,6 +127,7 @@ def _document(node: Node, folder: str, report: Report) -> Document | None:
     if record is None:
         return None
     errors_before = report.errors()
+    node = _headed(node, *record)
     table = KINDS[record[0]][record[1]].read(node, Spot("", node.place), report)
     if table is None:
         return None
@@ -182,12 +184,25 @@ def _record_for(node: MapNode, report: Report) -> tuple[str, str] | None:
             note=f"a kind of {other}" if other else f"did you mean {close}?" if close else "",
             remedy=f"write `apiVersion: {other}`" if other else f"write one of {', '.join(KINDS[version])}",
         )
-        return None
+        # Where it is clear what is meant, the rest is read as that, so that all errors come at once.
+        if other:
+            return other, kind
+        return (version, close) if close.lower() == kind.lower() and close else None
     return version, kind
 
 
+def _headed(node: MapNode, version: str, kind: str) -> MapNode:
+    """The document with the apiVersion and kind that it is read as."""
+    head = {"apiVersion": version, "kind": kind}
+    entries = tuple(
+        (key, replace(value, text=head[key.text]) if key.text in head and isinstance(value, ScalarNode) else value)
+        for key, value in node.entries
+    )
+    return MapNode(entries, node.place)
+
+
 def _check_annotations(metadata: Table | None, kind: str, report: Report) -> None:
-    """Refuse annotations under our prefix that nobody reads: unknown ones, and any on another kind than SLO."""
+    """Refuse annotations under our prefix that nobody reads: unknown ones, and any on a kind that has none."""
     node = metadata.nodes.get("annotations") if metadata else None
     if metadata is None or not isinstance(node, MapNode):
         return
@@ -196,26 +211,28 @@ def _check_annotations(metadata: Table | None, kind: str, report: Report) -> Non
             continue
         name = key.text.removeprefix(PREFIX)
         path = f"{metadata.path('annotations')}.{clipped(key.text)}"
-        if kind != "SLO":
+        known = ANNOTATED.get(kind, {})
+        if not known or (name not in known and any(name in others for others in ANNOTATED.values())):
+            owner = next((other for other, names in ANNOTATED.items() if name in names), "SLO")
             report.add(
                 "TR023",
                 f"{clipped(key.text)} has no effect on a {kind}",
                 key.place,
                 path=path,
-                remedy="move it to the SLO",
+                remedy=f"move it to the {owner}",
             )
-        elif name not in ANNOTATIONS:
-            close = "owner" if name == "team" else nearest(name, ANNOTATIONS)
+        elif name not in known:
+            close = "owner" if name == "team" and "owner" in known else nearest(name, known)
             report.add(
                 "TR023",
                 f"unknown annotation {clipped(key.text)}",
                 key.place,
                 path=path,
                 note=f"did you mean {PREFIX}{close}?" if close else "",
-                remedy=f"write {PREFIX}{close}" if close else f"known are: {', '.join(ANNOTATIONS)}",
+                remedy=f"write {PREFIX}{close}" if close else f"known are: {', '.join(known)}",
             )
         elif isinstance(value, ScalarNode) and is_text(value):
             unquoted = ScalarNode(value.text, True, value.place)
-            good = ANNOTATIONS[name].shape.read(unquoted, Spot(path, key.place, clipped(key.text)), report)
+            good = known[name].shape.read(unquoted, Spot(path, key.place, clipped(key.text)), report)
             if good is not None:
                 metadata.values[key.text] = good

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tightrope.base.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ _RULES = (
         "TR010",
         "Unknown kind",
         "The `apiVersion` is known but has no such kind. OpenSLO v1 has seven; ours are ErrorBudgetPolicy, "
-        "MultiWindowAlertPolicy, Exclusion, SilverBullet, NotificationChannel and PolicyTest.",
+        "MultiWindowAlertPolicy, Exclusion, SilverBullet, NotificationChannel, Integration, RolloutStrategy, "
+        "Pipeline and PolicyTest.",
         "apiVersion: tightrope.dev/v1\nkind: ErrorBudgetPolicy",
     ),
     _error(
@@ -274,9 +275,10 @@ _RULES = (
     _warning(
         "TR036",
         "Shorter than the resolution",
-        "The indicator has one slice per `tightrope.dev/resolution`, the budget under the time-based methods one per "
-        "`timeSliceWindow`. A lookback below that counts the last whole slice: an alert meant for 5 minutes reacts to "
-        "an hour where slices are hours. That goes for the default alerts and for the states of the policy, too.",
+        "The indicator has one slice per `tightrope.dev/resolution` or as its source declares, the budget under the "
+        "time-based methods one per `timeSliceWindow`. A lookback below that counts the last whole slice: an alert "
+        "meant for 5 minutes reacts to an hour where slices are hours. That goes for the default alerts and for the "
+        "states of the policy, too.",
         "annotations: {tightrope.dev/resolution: 1m}\n# lookbacks of 5m and more",
     ),
     _warning(
@@ -347,6 +349,54 @@ _RULES = (
         "Specs are read by many and kept for ever. An address with a password in it, or one that is itself a secret as "
         "those of Slack are, belongs into an environment variable of the server.",
         "kind: NotificationChannel\nspec: {type: slack, urlFrom: {env: SLACK_URL}}",
+    ),
+    _error(
+        "TR060",
+        "Not a cron expression",
+        "A schedule has five fields: minute, hour, day of the month, month and day of the week, or one of @hourly, "
+        "@daily, @weekly, @monthly and @yearly. Seconds are not known, and a day that no such month has never comes.",
+        'schedule:\n  - {cron: "30 2 * * mon-fri", timeZone: Europe/Berlin}',
+    ),
+    _error(
+        "TR061",
+        "The matrix does not add up",
+        "A matrix has at least one cell and at most 256. An exclusion names axes that are there, and no value stands "
+        "twice in an axis.",
+        'matrix:\n  python: ["3.11", "3.12"]\n  exclude: [{python: "3.11"}]',
+    ),
+    _error(
+        "TR062",
+        "The pipeline has no such secret",
+        "Commands get only the secrets that they name, and the pipeline says where each of them is: in a variable of "
+        "the server's environment, or in a file on its machine. The secret itself is never in a file of ours.",
+        "secrets: {TOKEN: {fromEnvironment: SHOP_TOKEN}}\n# at the step: secrets: [TOKEN]",
+    ),
+    _error(
+        "TR063",
+        "Nothing has the name that is needed",
+        "`needs` of a stage names stages of the same pipeline, `needs` of a step names steps of the same stage.",
+        "stages:\n  - {name: build, steps: [{name: compile, run: make}]}\n"
+        "  - {name: test, needs: [build], steps: [{name: unit, run: make test}]}",
+    ),
+    _error(
+        "TR064",
+        "Stages or steps need each other in a circle",
+        "None of them could ever begin. A stage that says nothing needs the one before it, which may close the circle.",
+        "stages:\n  - {name: build, needs: [], steps: [{name: compile, run: make}]}",
+    ),
+    _warning(
+        "TR065",
+        "A way to production that passes no gate",
+        "A deployment that the gate was not asked about is a bypass, and is found and told as one. Put a gate "
+        "before it.",
+        "stages:\n  - {name: ask, gate: {}}\n  - {name: ship, deploy: {run: ./deploy.sh}}",
+    ),
+    _warning(
+        "TR066",
+        "Nobody could tell whether the deployment went through",
+        "A command that is cut short, by a crash or by a timeout, may have done its work or not, and it is never "
+        "simply repeated. With `observe` this is found out; without, a person must say.",
+        "deploy: {run: ./deploy.sh, observe: ./is-deployed.sh}",
     ),
     _error(
         "TR090",

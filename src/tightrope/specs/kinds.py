@@ -6,9 +6,11 @@ Source: OpenSLO go-sdk, ``pkg/openslo/v1``. Where the standard's README and its 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 
 from tightrope.base.units import Duration, duration_text
+from tightrope.specs.integrations import SERVICE_ANNOTATIONS, integration_spec
 from tightrope.specs.model import (
     Basis,
     BudgetingMethod,
@@ -21,7 +23,10 @@ from tightrope.specs.model import (
     ShipHow,
     Topic,
 )
+from tightrope.specs.pipelines import pipeline_spec
 from tightrope.specs.positions import Report
+from tightrope.specs.rollouts import rollout_spec
+from tightrope.specs.secrets import SECRET
 from tightrope.specs.shapes import (
     DNS_LABEL,
     AnyMap,
@@ -134,13 +139,11 @@ ANNOTATIONS: dict[str, Field] = {
 """Our annotations on an SLO, for what OpenSLO has no field for; each is text, as OpenSLO wants it."""
 
 
-def _metadata(annotated: bool = False) -> Record:
-    known = "|".join(ANNOTATIONS) if annotated else ""
+def _metadata(annotations: Mapping[str, Field] | None = None, name: str = "Metadata") -> Record:
+    known = "|".join(annotations or ())
     ours = {
         "properties": {
-            f"{PREFIX}{name}": {"type": "string", "description": item.says}
-            for name, item in ANNOTATIONS.items()
-            if annotated
+            f"{PREFIX}{key}": {"type": "string", "description": item.says} for key, item in (annotations or {}).items()
         },
         "patternProperties": {rf"^tightrope\.dev/(?!({known})$)" if known else r"^tightrope\.dev/": False},
     }
@@ -151,7 +154,7 @@ def _metadata(annotated: bool = False) -> Record:
             "labels": Field(MapOf(_LABEL_KEY, Either(Text(empty=True), ListOf(Text(empty=True)))), says="Free labels."),
             "annotations": Field(MapOf(_ANNOTATION_KEY, Text(empty=True), ours), says="Text for tools."),
         },
-        name="SloMetadata" if annotated else "Metadata",
+        name=name,
     )
 
 
@@ -505,7 +508,9 @@ _SLO_SPEC = Record(
         "service": Field(Text(), True, "Name of the service that makes the promise"),
         "indicator": Field(_INDICATOR, says="The SLI, written out here."),
         "indicatorRef": Field(NAME_REF, says="Name of an SLI."),
-        "budgetingMethod": Field(Word(tuple(BudgetingMethod)), True, "Occurrences, Timeslices or RatioTimeslices"),
+        "budgetingMethod": Field(
+            Word(tuple(BudgetingMethod)), True, "`Occurrences`, `Timeslices` or `RatioTimeslices`"
+        ),
         "timeWindow": Field(
             ListOf(_TIME_WINDOW, 1, 1, remedy="give exactly one time window"), True, "A list of one window"
         ),
@@ -920,10 +925,6 @@ _BULLET_SPEC = Record(
 )
 
 
-_VARIABLE = Form(
-    "^[A-Za-z_][A-Za-z0-9_]*$", "is no name of an environment variable", "use letters, digits and _, such as SLACK_URL"
-)
-_SECRET = Record({"env": Field(Text(_VARIABLE), True, "Name of the environment variable that holds it")}, name="Secret")
 _CHANNEL_NEEDS: dict[ChannelType, tuple[tuple[str, ...], frozenset[str]]] = {
     ChannelType.ALERTMANAGER: (
         ("url",),
@@ -1027,11 +1028,11 @@ _CHANNEL_SPEC = Record(
         "description": DESCRIPTION,
         "type": Field(Word(tuple(ChannelType)), True, "alertmanager, pagerduty, slack, webhook or email"),
         "url": Field(Either(Text(), ListOf(Text(), 1)), says="Address; or a list of equal Alertmanagers."),
-        "urlFrom": Field(_SECRET, says="Where the address is, if it is a secret, as Slack's are."),
-        "tokenFrom": Field(_SECRET, says="Slack's bot token, PagerDuty's routing key, or a bearer token."),
-        "secretFrom": Field(_SECRET, says="Key that a webhook is signed with (Standard Webhooks), whsec_… or base64."),
+        "urlFrom": Field(SECRET, says="Where the address is, if it is a secret, as Slack's are."),
+        "tokenFrom": Field(SECRET, says="Slack's bot token, PagerDuty's routing key, or a bearer token."),
+        "secretFrom": Field(SECRET, says="Key that a webhook is signed with (Standard Webhooks), whsec_… or base64."),
         "user": Field(Text(), says="User of basic authentication, or of the mail server."),
-        "passwordFrom": Field(_SECRET, says="The password of `user`."),
+        "passwordFrom": Field(SECRET, says="The password of `user`."),
         "channel": Field(Text(), says="Slack's channel, with tokenFrom."),
         "from": Field(Text(), says="Sender of mail."),
         "to": Field(Either(Text(), ListOf(Text(), 1)), says="Recipients of mail."),
@@ -1067,7 +1068,13 @@ def _kind(version: str, kind: str, spec: Shape, says: str, metadata: Record = ME
 
 KINDS: dict[str, dict[str, Record]] = {
     OPENSLO: {
-        "Service": _kind(OPENSLO, "Service", Record({"description": DESCRIPTION}), "A thing that users depend on."),
+        "Service": _kind(
+            OPENSLO,
+            "Service",
+            Record({"description": DESCRIPTION}),
+            "A thing that users depend on.",
+            _metadata(SERVICE_ANNOTATIONS, "ServiceMetadata"),
+        ),
         "DataSource": _kind(
             OPENSLO,
             "DataSource",
@@ -1081,7 +1088,7 @@ KINDS: dict[str, dict[str, Record]] = {
             "Where telemetry comes from.",
         ),
         "SLI": _kind(OPENSLO, "SLI", SLI_SPEC, "How something is measured."),
-        "SLO": _kind(OPENSLO, "SLO", _SLO_SPEC, "A promise on one service.", _metadata(annotated=True)),
+        "SLO": _kind(OPENSLO, "SLO", _SLO_SPEC, "A promise on one service.", _metadata(ANNOTATIONS, "SloMetadata")),
         "AlertPolicy": _kind(OPENSLO, "AlertPolicy", _ALERT_POLICY_SPEC, "Who is called when."),
         "AlertCondition": _kind(OPENSLO, "AlertCondition", _CONDITION_SPEC, "What fires an alert."),
         "AlertNotificationTarget": _kind(OPENSLO, "AlertNotificationTarget", _TARGET_SPEC, "Who is told."),
@@ -1094,7 +1101,17 @@ KINDS: dict[str, dict[str, Record]] = {
         "Exclusion": _kind(TIGHTROPE, "Exclusion", _EXCLUSION_SPEC, "Time that does not count."),
         "SilverBullet": _kind(TIGHTROPE, "SilverBullet", _BULLET_SPEC, "A granted exception."),
         "NotificationChannel": _kind(TIGHTROPE, "NotificationChannel", _CHANNEL_SPEC, "Where messages go."),
+        "Integration": _kind(
+            TIGHTROPE, "Integration", integration_spec(DESCRIPTION), "Who tells of changes, and asks the gate."
+        ),
+        "RolloutStrategy": _kind(
+            TIGHTROPE, "RolloutStrategy", rollout_spec(DESCRIPTION), "How a service is released, and for what price."
+        ),
+        "Pipeline": _kind(TIGHTROPE, "Pipeline", pipeline_spec(DESCRIPTION), "From a commit to production, and back."),
         "PolicyTest": _kind(TIGHTROPE, "PolicyTest", AnyMap(), "A scenario that a policy must pass."),
     },
 }
 """Every kind by its apiVersion and name."""
+
+ANNOTATED: Mapping[str, Mapping[str, Field]] = {"SLO": ANNOTATIONS, "Service": SERVICE_ANNOTATIONS}
+"""The annotations of ours that each kind may have."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise, product
 
-from tightrope.base.errors import Place
-from tightrope.base.units import HOUR_S, MINUTE_S, Duration, duration_text
+from tightrope.base.errors import Place, UsageError
+from tightrope.base.units import HOUR_S, MINUTE_S, Duration, duration_text, parse_duration
 from tightrope.specs.defaults import default_conditions
 from tightrope.specs.model import (
     AlertFiring,
@@ -27,6 +28,7 @@ from tightrope.specs.model import (
     RemainingIs,
     Slo,
     leaves,
+    questions_of,
 )
 from tightrope.specs.positions import Report, clipped
 from tightrope.specs.shapes import Table, nearest, percent_text
@@ -183,23 +185,37 @@ def _lint_lookbacks(what: str, lookbacks_s: Iterable[int], slo: Slo, place: Plac
 
 def _slice_s(slo: Slo) -> int | None:
     """How long a slice of the budget is, as far as the spec says."""
-    spans = [slo.step_s or 0]
+    spans = [told_step_s(slo) or 0]
     if slo.method is not BudgetingMethod.OCCURRENCES:
         spans += [one.time_slice_window.seconds for one in slo.objectives if one.time_slice_window is not None]
     return max(spans) or None
+
+
+def told_step_s(slo: Slo) -> int | None:
+    """The resolution that the SLO declares, else the longest that its sources do: seconds, None if nobody does."""
+    if slo.step_s is not None:
+        return slo.step_s
+    told = [question.source.connection.get("resolution") for question in questions_of(slo)]
+    told += [question.spec.get("every") for question in questions_of(slo) if "state" in question.spec]
+    steps_s = [0]
+    for text in told:
+        with suppress(UsageError):  # the source says so itself, when it is read
+            steps_s.append(parse_duration(text).seconds if isinstance(text, str) else 0)
+    return max(steps_s) or None
 
 
 def lint_resolution(slo: Slo, spec: Table, report: Report) -> None:
     """Hold the window of an SLO against its declared resolution."""
     window = next(iter(spec.tables("timeWindow")), None)
     duration = window.get("duration", Duration) if window else None
-    if slo.step_s is not None and window is not None and duration is not None and duration.seconds < slo.step_s:
+    step_s = told_step_s(slo)
+    if step_s is not None and window is not None and duration is not None and duration.seconds < step_s:
         report.add(
             "TR036",
-            f"duration {duration} is shorter than the resolution of {duration_text(slo.step_s)}",
+            f"duration {duration} is shorter than the resolution of {duration_text(step_s)}",
             window.at("duration"),
             path=window.path("duration"),
-            remedy=f"write {duration_text(slo.step_s)} or more, or a finer tightrope.dev/resolution",
+            remedy=f"write {duration_text(step_s)} or more, or a finer tightrope.dev/resolution",
         )
 
 

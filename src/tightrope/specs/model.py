@@ -7,7 +7,6 @@ works on them and never sees YAML.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -15,6 +14,7 @@ from typing import Any
 
 from tightrope.base.errors import Place
 from tightrope.base.units import Duration
+from tightrope.base.values import dataclass, field
 
 NOWHERE = Place("<built in>")
 
@@ -350,6 +350,17 @@ class Not:
 Predicate = RemainingIs | BurnRateIs | IncidentOpen | AlertFiring | Expression | AllOf | AnyOf | Not
 
 
+def questions_of(slo: Slo) -> Iterator[MetricSource]:
+    """All that an SLO asks its data sources, in the order of its objectives."""
+    for objective in slo.objectives:
+        indicator = objective.indicator or slo.indicator
+        match indicator.metric if indicator is not None else None:
+            case RatioMetric() as metric:
+                yield from (part for part in (metric.good, metric.bad, metric.total, metric.raw) if part is not None)
+            case ThresholdMetric() as metric:
+                yield metric.metric
+
+
 def leaves(predicate: Predicate) -> Iterator[Predicate]:
     """Walk over the leaves of a predicate tree."""
     match predicate:
@@ -573,6 +584,193 @@ class NotificationChannel:
     place: Place = NOWHERE
 
 
+class IntegrationType(StrEnum):
+    """Who speaks."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+    CDEVENTS = "cdevents"
+    ARGOCD = "argocd"
+    FLUX = "flux"
+    ARGO_ROLLOUTS = "argo-rollouts"
+    FLAGGER = "flagger"
+    KUBERNETES = "kubernetes"
+    SPINNAKER = "spinnaker"
+    DRONE = "drone"
+
+
+class OnStop(StrEnum):
+    """What a stop does to somebody who can wait: they go on waiting, for it may end; or they are refused."""
+
+    HOLD = "hold"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Which of our services a sender's names mean; of ``repository``, ``app`` and ``artifact`` at least one is given.
+
+    Attributes:
+        environment: Where ``environments`` has no answer; empty: as the sender calls it.
+        environments: Their names, with ``*`` for anything, and ours, in the order of the spec.
+        paths: Prefixes of paths in the repository; empty: all of it.
+    """
+
+    service: str
+    repository: str = ""
+    app: str = ""
+    artifact: str = ""
+    environment: str = ""
+    environments: tuple[tuple[str, str], ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """Who tells us of changes, or asks the gate in a dialect of its own. Never a secret, only names of variables.
+
+    Attributes:
+        secret_from, token_from, app_key_from: Names of variables; empty: none.
+        url: Of their API, for answers; empty: the public one.
+        app, installation: Numbers of a GitHub App; None: none.
+        wait_s: For how long who waits for an answer is held at most; None: as long as they can.
+    """
+
+    name: str
+    type: IntegrationType
+    secret_from: str = ""
+    token_from: str = ""
+    url: str = ""
+    app: int | None = None
+    installation: int | None = None
+    app_key_from: str = ""
+    map: tuple[Mapped, ...] = ()
+    on_stop: OnStop = OnStop.HOLD
+    feedback: tuple[str, ...] = ()  # what authors are told of their releases there: status, comment
+    wait_s: int | None = None
+    place: Place = NOWHERE
+
+
+class RolloutHow(StrEnum):
+    """How a release takes over: by rising shares of the traffic, by one switch and back, or at once."""
+
+    CANARY = "canary"
+    BLUE_GREEN = "blueGreen"
+    ALL_AT_ONCE = "allAtOnce"
+
+
+class TargetType(StrEnum):
+    """What moves the traffic."""
+
+    SHELL = "shell"
+    HTTP = "http"
+    NGINX = "nginx"
+    KUBERNETES = "kubernetes"
+    ARGO_ROLLOUTS = "argoRollouts"
+
+
+class WhenOver(StrEnum):
+    """What follows where nobody can tell, or is there to tell: stay, go back, or go on."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+    PROMOTE = "promote"
+
+
+class ArmsFrom(StrEnum):
+    """Where the requests of the new version and of the old one are told apart.
+
+    ``log``: by a field of the rows that the SLO itself is read from. ``queries``: by queries of their own. ``slos``: by
+    an SLO for each. ``push``: they are sent. ``service``: they are not; all requests count as those of the new version.
+    """
+
+    LOG = "log"
+    QUERIES = "queries"
+    SLOS = "slos"
+    PUSH = "push"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmQuery:
+    """How both versions are counted for one SLO: queries with ``$arm`` in them; or the names of two SLOs."""
+
+    slo: str
+    good: str = ""
+    bad: str = ""
+    total: str = ""
+    counter: bool = False
+    canary_slo: str = ""
+    baseline_slo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """How the requests of both versions are told apart.
+
+    Attributes:
+        field: Column of the log or file.
+        canary, baseline: What stands there, or in place of ``$arm``; ``$version`` and ``$previous`` stand for the
+            versions. Empty: the target knows.
+    """
+
+    come_from: ArmsFrom
+    field: str = ""
+    canary: tuple[str, ...] = ()
+    baseline: tuple[str, ...] = ()
+    queries: tuple[ArmQuery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStrategy:
+    """How one service is released in one environment.
+
+    Attributes:
+        steps: Weights and seconds of bake; empty: the planner draws them up.
+        allowance: Share of the budget, or of what is left if less, that a release may spend.
+        beyond: The first step may cost more than that; what it may cost is declared.
+        measure_s: How old the newest telemetry may be; None: a slice and a little.
+        evaluate_s, act_s: From one look to the next, and until a changed weight has taken effect.
+        longest_bake_s: The longest bake of one step.
+        longest_s, when_over: The longest that all of it may take, and what follows then.
+        lost_after_s, when_lost: For how long nobody may watch, or the target be out of reach; hold or roll back.
+        alpha: Chance of a false alarm.
+        cluster_guard: How much more bad requests vary than independent ones; None: it is measured.
+        least_requests, least_s: What the new version must have had at a weight before it goes on.
+        slos: Names of those that judge; empty: all of the service.
+        latency_ms: Upper bounds of buckets in which the latencies of both versions are compared; empty: they are not.
+        target: What moves the traffic; ``settings`` are plain YAML values, ``folder`` is that of the spec.
+    """
+
+    name: str
+    service: str
+    how: RolloutHow
+    target: TargetType
+    arms: Arms
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: str = "production"
+    steps: tuple[tuple[Fraction, int], ...] = ()
+    allowance: Fraction = Fraction(1, 100)
+    beyond: bool = False
+    measure_s: int | None = None
+    evaluate_s: int = 15
+    act_s: int = 30
+    longest_bake_s: int = 21_600
+    longest_s: int = 86_400
+    when_over: WhenOver = WhenOver.HOLD
+    lost_after_s: int = 300
+    when_lost: WhenOver = WhenOver.ROLLBACK
+    alpha: Fraction = Fraction(1, 20)
+    cluster_guard: Fraction | None = None
+    least_requests: int = 100
+    least_s: int = 60
+    slos: tuple[str, ...] = ()
+    latency_ms: tuple[int, ...] = ()
+    folder: str = "."
+    place: Place = NOWHERE
+
+
 @dataclass(frozen=True, slots=True)
 class Specs:
     """All that was read together, references resolved; each collection in the order of files and documents."""
@@ -586,6 +784,22 @@ class Specs:
     files: tuple[str, ...] = ()
     digest: str = ""
     channels: tuple[NotificationChannel, ...] = ()
+    integrations: tuple[Integration, ...] = ()
+    mapped: tuple[Mapped, ...] = ()  # what Services say of themselves, for every integration
+    rollouts: tuple[RolloutStrategy, ...] = ()
+    pipelines: tuple[Any, ...] = ()  # specs.pipeline.Pipeline
+
+    def services_about(self, kind: str, name: str) -> set[str]:
+        """The services that a document is about; none where it is about no one service."""
+        match kind:
+            case "SLO":
+                return {slo.service for slo in self.slos if slo.name == name}
+            case "Service":
+                return {name}
+            case "SilverBullet":
+                return {one.service for one in self.silver_bullets if one.name == name}
+            case _:
+                return set()
 
     def slo(self, name: str) -> Slo | None:
         """Find one SLO by name."""

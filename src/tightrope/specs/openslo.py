@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
 from tightrope.base.errors import Place
 from tightrope.base.units import Duration
+from tightrope.base.values import dataclass, field
 from tightrope.specs.defaults import burn_factor
 from tightrope.specs.documents import Document, Library
 from tightrope.specs.kinds import PREFIX, needs_op_and_value, needs_whole_slices
-from tightrope.specs.lints import lint_conditions, lint_resolution, lint_source
+from tightrope.specs.lints import lint_conditions, lint_resolution, lint_source, told_step_s
 from tightrope.specs.model import (
     AlertPolicy,
     Basis,
@@ -32,6 +32,7 @@ from tightrope.specs.model import (
     Slo,
     ThresholdMetric,
     Window,
+    questions_of,
 )
 from tightrope.specs.positions import MapNode, Node, clipped, plain_value
 from tightrope.specs.settings import tell_unknown_connection, tell_unknown_metric
@@ -286,24 +287,16 @@ class Reader:
         lint_resolution(slo, spec, report)
         for source in sources_of(slo):
             lint_source(source.type, *self._types[source.place], report)
-        if slo.step_s is not None and slo.method is not BudgetingMethod.OCCURRENCES:
+        step_s = told_step_s(slo)
+        if step_s is not None and slo.method is not BudgetingMethod.OCCURRENCES:
             for table, _ in members:
-                needs_whole_slices(table, slo.step_s, report)
+                needs_whole_slices(table, step_s, report)
         return slo
 
 
 def sources_of(slo: Slo) -> tuple[DataSource, ...]:
     """The data sources that an SLO is measured by, in the order of its objectives; one may come several times."""
-    found: list[DataSource] = []
-    for objective in slo.objectives:
-        indicator = objective.indicator or slo.indicator
-        match indicator.metric if indicator is not None else None:
-            case RatioMetric() as metric:
-                parts = (metric.good, metric.bad, metric.total, metric.raw)
-                found += [part.source for part in parts if part is not None]
-            case ThresholdMetric() as metric:
-                found.append(metric.metric.source)
-    return tuple(found)
+    return tuple(question.source for question in questions_of(slo))
 
 
 def _data_source(document: Document) -> DataSource:

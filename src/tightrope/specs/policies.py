@@ -11,7 +11,8 @@ from fractions import Fraction
 
 from tightrope.base.units import Duration
 from tightrope.specs.documents import Document, Library
-from tightrope.specs.kinds import DAYS, PERIODS
+from tightrope.specs.integrations import APP, PATHS, REPOSITORY
+from tightrope.specs.kinds import DAYS, PERIODS, PREFIX
 from tightrope.specs.lints import lint_policy
 from tightrope.specs.model import (
     AlertFiring,
@@ -31,8 +32,12 @@ from tightrope.specs.model import (
     FreezeCalendar,
     GateRule,
     IncidentOpen,
+    Integration,
+    IntegrationType,
+    Mapped,
     Not,
     NotificationChannel,
+    OnStop,
     PolicyState,
     Predicate,
     RemainingIs,
@@ -86,6 +91,23 @@ def silver_bullets(library: Library) -> tuple[SilverBullet, ...]:
 def notification_channels(library: Library) -> tuple[NotificationChannel, ...]:
     """All channels that are good."""
     return tuple(_channel(document) for document in library.of_kind("NotificationChannel") if document.good)
+
+
+def integrations(library: Library) -> tuple[Integration, ...]:
+    """All integrations that are good."""
+    return tuple(_integration(document) for document in library.of_kind("Integration") if document.good)
+
+
+def mapped_services(library: Library) -> tuple[Mapped, ...]:
+    """What Service documents say of the repositories and applications that are theirs."""
+    found = []
+    for document in library.of_kind("Service"):
+        values = document.metadata.values
+        repository, app, paths = (str(values.get(f"{PREFIX}{name}") or "") for name in (REPOSITORY, APP, PATHS))
+        if document.good and (repository or app):
+            parts = tuple(part.strip() for part in paths.split(",") if part.strip())
+            found.append(Mapped(document.name, repository, app, paths=parts))
+    return tuple(found)
 
 
 def _policy(document: Document, calendars: tuple[str, ...]) -> ErrorBudgetPolicy:
@@ -319,6 +341,39 @@ def _channel(document: Document) -> NotificationChannel:
         send_resolved=resolved is not False,
         what=frozenset(Topic(word) for word in spec.texts("what")) or frozenset(usual),
         place=document.place,
+    )
+
+
+def _integration(document: Document) -> Integration:
+    spec = document.spec
+    app = spec.get("app", Table)
+    return Integration(
+        name=document.name,
+        type=IntegrationType(spec.text("type")),
+        secret_from=_variable(spec, "secretFrom"),
+        token_from=_variable(spec, "tokenFrom"),
+        url=spec.text("url").rstrip("/"),
+        app=_whole(app, "id") if app else None,
+        installation=_whole(app, "installation") if app else None,
+        app_key_from=_variable(app, "privateKeyFrom") if app else "",
+        map=tuple(_mapped(table) for table in spec.tables("map")),
+        on_stop=OnStop(spec.text("onStop") or OnStop.HOLD),
+        wait_s=_seconds(spec, "waitAtMost", 0) or None,
+        feedback=spec.texts("feedback"),
+        place=document.place,
+    )
+
+
+def _mapped(table: Table) -> Mapped:
+    environments = table.get("environments", dict) or {}
+    return Mapped(
+        service=table.text("service"),
+        repository=table.text("repository"),
+        app=table.text("app"),
+        artifact=table.text("artifact"),
+        environment=table.text("environment"),
+        environments=tuple((str(theirs), str(ours)) for theirs, ours in environments.items()),
+        paths=table.texts("paths"),
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NoReturn
 
 import yaml
 
 from tightrope.base.errors import Place, SpecError
+from tightrope.base.values import dataclass, field
 from tightrope.specs.findings import severity_of
 
 BYTES_MAX = 4 * 1024 * 1024

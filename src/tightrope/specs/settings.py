@@ -6,8 +6,8 @@ The doors in ``telemetry/`` read the values; here stand only the names, so that 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from tightrope.base.values import dataclass
 from tightrope.specs.positions import ListNode, MapNode, Node, Report, clipped
 from tightrope.specs.shapes import nearest
 

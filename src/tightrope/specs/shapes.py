@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar
 
 from tightrope.base.errors import Place, UsageError
 from tightrope.base.units import Duration, parse_duration, parse_time
+from tightrope.base.values import dataclass, field
 from tightrope.specs.model import Comparison
 from tightrope.specs.positions import (
     ListNode,
@@ -32,6 +33,7 @@ from tightrope.specs.positions import (
 Schema = dict[str, Any]
 Value = TypeVar("Value")
 
+_MISSPELT = 0.8  # so alike are a field and its name with a slip of the hand
 _LONGEST_S = 100 * 365 * 86400
 
 
@@ -620,6 +622,9 @@ class Either:
     other: Shape
 
     def read(self, node: Node, spot: Spot, report: Report) -> object | None:
+        if isinstance(node, MapNode) and isinstance(self.other, ListOf):
+            _wrong_type(node, "one value or a list of them", spot, report, "write a value, or [a, b]")
+            return None
         shape = self.scalar if isinstance(node, ScalarNode) else self.other
         return shape.read(node, spot, report)
 
@@ -761,8 +766,9 @@ class Record:
             )
             return None
         table = Table(spot, node.place)
+        given = {key.text for key, _ in node.entries}
         for key, value in node.entries:
-            self._read_field(key, value, table, report)
+            self._read_field(key, value, given, table, report)
         for name, item in self.fields.items():
             if item.required and not table.given(name):
                 report.add(
@@ -771,14 +777,14 @@ class Record:
                     spot.key,
                     path=table.path(name),
                     note=f"needs {name}",
-                    remedy=f"add `{name}:`" + (f" ({item.says[0].lower()}{item.says[1:]})" if item.says else ""),
+                    remedy=f"add `{name}:`" + (f" ({_begun_small(item.says)})" if item.says else ""),
                 )
         for rule in self.rules:
             rule.check(table, report)
         return table
 
-    def _read_field(self, key: ScalarNode, value: Node, table: Table, report: Report) -> None:
-        item = self.fields.get(key.text)
+    def _read_field(self, key: ScalarNode, value: Node, given: AbstractSet[str], table: Table, report: Report) -> None:
+        item, name = self.fields.get(key.text), key.text
         if item is None:
             close = self.synonyms.get(key.text) or nearest(key.text, self.fields)
             report.add(
@@ -789,13 +795,17 @@ class Record:
                 note=f"did you mean {close}?" if close else "",
                 remedy=f"write {close}" if close else f"known here: {_listed(self.fields)}",
             )
-            return
+            # What is nearly a field is read as that field, so that all errors come at once, and none that is none.
+            certain = close and nearest(key.text, self.fields, alike=_MISSPELT) == close
+            if not certain or close in {*given, *table.nodes}:
+                return
+            item, name = self.fields[close], close
         if is_null(value):
             return
-        table.nodes[key.text], table.keys[key.text] = value, key.place
+        table.nodes[name], table.keys[name] = value, key.place
         good = item.shape.read(value, table.spot.field(key.text, key.place), report)
         if good is not None:
-            table.values[key.text] = good
+            table.values[name] = good
 
     def schema(self, defs: dict[str, Schema], /) -> Schema:
         if not self.name:
@@ -827,12 +837,12 @@ class Record:
 # --- words -------------------------------------------------------------------------------------------------------
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Find the word that was probably meant; empty if none is close."""
+def nearest(word: str, words: Iterable[str], *, alike: float = 0.6) -> str:
+    """Find the word that was probably meant; empty if none is close: *alike* from 0 (any) to 1 (but for its case)."""
     from difflib import get_close_matches
 
     by_lower = {known.lower(): known for known in sorted(words, reverse=True)}
-    found = get_close_matches(word.lower()[:100], by_lower, n=1, cutoff=0.6)
+    found = get_close_matches(word.lower()[:100], by_lower, n=1, cutoff=alike)
     return by_lower[found[0]] if found else ""
 
 
@@ -860,6 +870,11 @@ def _listed(words: Iterable[str], joint: str = "") -> str:
     if joint and len(listed) > 1:
         return f"{', '.join(listed[:-1])} {joint} {listed[-1]}"
     return ", ".join(listed)
+
+
+def _begun_small(says: str) -> str:
+    """The words as part of a sentence; an abbreviation at their begin stays as it is."""
+    return says if says[:2].isupper() else says[:1].lower() + says[1:]
 
 
 def _scalar_text(node: Node) -> str:

@@ -9,17 +9,24 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from tightrope.base.errors import NotFoundError, Place, SpecError, SpecsInvalidError
+from tightrope.base.values import dataclass
 from tightrope.specs.defaults import policy_of
 from tightrope.specs.documents import Document, Library, documents_in, library_of, may_be_ours
 from tightrope.specs.lints import lint_condition, lint_slo, lint_unwritten
 from tightrope.specs.model import ErrorBudgetPolicy, Slo, Specs
 from tightrope.specs.openslo import Reader
-from tightrope.specs.policies import error_budget_policies, exclusions, notification_channels, silver_bullets
+from tightrope.specs.policies import (
+    error_budget_policies,
+    exclusions,
+    integrations,
+    mapped_services,
+    notification_channels,
+    silver_bullets,
+)
 from tightrope.specs.positions import (
     BYTES_MAX,
     ListNode,
@@ -33,6 +40,7 @@ from tightrope.specs.positions import (
     read_documents,
 )
 from tightrope.specs.shapes import Table
+from tightrope.specs.strategies import rollout_strategies
 
 STANDARD_INPUT = "-"
 ENDINGS = (".yaml", ".yml", ".json")
@@ -184,6 +192,8 @@ def survey(
     reader = Reader(library)
     slos = reader.slos()
     policies = error_budget_policies(library, _read_beside)
+    rollouts = rollout_strategies(library)
+    pipelines = _pipelines(library)
     services = reader.services()
     _tell_strangers(library, report)
     if not report.unread and all(document.good for document in library.of_kind("ErrorBudgetPolicy")):
@@ -211,8 +221,20 @@ def survey(
         files=files,
         digest=_digest(documents, calendars),
         channels=notification_channels(library),
+        integrations=integrations(library),
+        rollouts=rollouts,
+        pipelines=pipelines,
+        mapped=mapped_services(library),
     )
     return Survey(specs, findings, tests, _shelved(documents, report))
+
+
+def _pipelines(library: Library) -> tuple[Any, ...]:
+    if not library.of_kind("Pipeline"):
+        return ()
+    from tightrope.specs.stages import pipelines  # most specs have none, and `validate` is quick without
+
+    return pipelines(library)
 
 
 def _shelved(documents: Sequence[Document], report: Report) -> tuple[Shelved, ...]:
@@ -273,52 +295,62 @@ def _texts(path: str, stdin: str | None, report: Report) -> list[Written]:
             report.unread.add(name)
             return []
         return [Written(name, ".", given)]
-    file = Path(path)
+    file = _tidy(path)
     try:
-        file.stat()
+        os.stat(file)
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "the path holds a zero byte"
         raise NotFoundError(
             f"{clipped(path, 200)!r} cannot be found: {said}",
             remedy="check the path; `tightrope init` writes a first spec",
         ) from None
-    if file.is_dir():
+    if os.path.isdir(file):
         return _texts_below(file, report)
     text = _text_of(file, report)
-    return [] if text is None else [Written(str(file), str(file.parent), text)]
+    return [] if text is None else [Written(file, _folder_of(file), text)]
 
 
-def _texts_below(directory: Path, report: Report) -> list[Written]:
+def _tidy(path: str) -> str:
+    """The path without doubled slashes and dots that say nothing, so that a file has one name; `..` stays."""
+    root = "/" if path.startswith("/") else ""
+    return root + "/".join(part for part in path.split("/") if part not in {"", "."}) or "."
+
+
+def _folder_of(file: str) -> str:
+    return os.path.dirname(file) or "."
+
+
+def _texts_below(directory: str, report: Report) -> list[Written]:
     """The spec files of a directory, sorted; foreign files are passed over, and told in one warning."""
     found: list[Written] = []
     skipped: list[str] = []
     refused = report.errors()
-    for file in sorted(_files_below(directory, report)):
+    for file in sorted(_files_below(directory, report), key=lambda file: file.split("/")):
         text = _text_of(file, report, ours_only=True)
         if text is not None and may_be_ours(text):
-            found.append(Written(str(file), str(file.parent), text))
+            found.append(Written(file, _folder_of(file), text))
         elif text is not None:
-            skipped.append(file.name)
+            skipped.append(os.path.basename(file))
     if skipped:
         shown = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
         said = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
         report.add(
             "TR041",
             f"no spec in {said} of {directory}, passed over: {shown}",
-            Place(str(directory)),
+            Place(directory),
             remedy="nothing to do, unless one of them should be a spec: then it needs an apiVersion",
         )
     if not found and report.errors() == refused:
         report.add(
             "TR004",
             f"the directory {directory} holds no spec",
-            Place(str(directory)),
+            Place(directory),
             remedy="specs end in .yaml, .yml or .json; `tightrope init` writes a first one",
         )
     return found
 
 
-def _files_below(directory: Path, report: Report) -> Iterator[Path]:
+def _files_below(directory: str, report: Report) -> Iterator[str]:
     """Files that may be specs, at any depth. Hidden ones are left out, and links to directories are not followed."""
 
     def tell(error: OSError) -> None:
@@ -328,12 +360,12 @@ def _files_below(directory: Path, report: Report) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                yield Path(folder, name)
+                yield _tidy(os.path.join(folder, name))
 
 
-def _text_of(file: Path, report: Report, *, ours_only: bool = False) -> str | None:
+def _text_of(file: str, report: Report, *, ours_only: bool = False) -> str | None:
     """The text of a file; None after a finding. With *ours_only*, files that are not ours are not judged."""
-    place = Place(str(file))
+    place = Place(file)
     try:
         content = _content(file)
     except _TooLargeError as error:
@@ -341,7 +373,7 @@ def _text_of(file: Path, report: Report, *, ours_only: bool = False) -> str | No
             return ""
         report.add("TR006", f"{file} {error}", place, remedy="a spec is small; split the file, or give the right one")
     except OSError as error:
-        _tell_closed(str(file), error, report)
+        _tell_closed(file, error, report)
     else:
         try:
             return content.decode("utf-8-sig")
@@ -354,10 +386,10 @@ def _text_of(file: Path, report: Report, *, ours_only: bool = False) -> str | No
             report.add(
                 "TR005",
                 f"{file} is UTF-16" if wide else f"the byte 0x{content[error.start]:02x} is not UTF-8",
-                Place(str(file), line, column),
+                Place(file, line, column),
                 remedy="save the file as UTF-8",
             )
-    report.unread.add(str(file))
+    report.unread.add(file)
     return None
 
 
@@ -375,12 +407,12 @@ class _TooLargeError(Exception):
         self.head = head
 
 
-def _content(file: Path) -> bytes:
+def _content(file: str) -> bytes:
     """The bytes of a regular file; `OSError` where it cannot be had, and no waiting at a pipe."""
-    status = file.stat()
+    status = os.stat(file)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(0, "it is no regular file")
-    with file.open("rb") as opened:
+    with open(file, "rb") as opened:
         content = opened.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise _TooLargeError(status.st_size, content)
@@ -390,7 +422,7 @@ def _content(file: Path) -> bytes:
 def _read_beside(folder: str, name: str) -> str:
     """The text of a file beside a spec; `OSError` or `ValueError` in words where it cannot be had."""
     try:
-        return _content(Path(folder, name)).decode("utf-8-sig")
+        return _content(os.path.join(folder, name)).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except _TooLargeError as error:
@@ -427,6 +459,11 @@ def _tell_strangers(library: Library, report: Report) -> None:
         for name in document.spec.texts("slos"):
             if name not in names:
                 _warn_stranger(f"no SLO here is called {name!r}", document.spec, "slos", report)
+    for document in library.of_kind("Integration"):
+        for table in document.spec.tables("map"):
+            service = table.text("service")
+            if service and service not in promised | documented:
+                _warn_stranger(f"nothing here is a service called {service!r}", table, "service", report)
     for document in library.of_kind("SilverBullet"):
         if document.spec.text("service") not in promised:
             _warn_stranger(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tightrope.base.errors import ConflictError, NotFoundError, Place, SpecError, SpecsInvalidError, UsageError
+from tightrope.base.values import dataclass
 from tightrope.specs.model import Specs
 from tightrope.specs.store import ENDINGS, Survey, Written, survey
 from tightrope.state.database import Database
-from tightrope.state.documents import Kept, etag_of, keep_in, newest, versions
+from tightrope.state.documents import Kept, etag_of, hold_in, keep_in, newest, versions
 from tightrope.state.journal import Event, Journal
 
 SOURCE = "/tightrope/specs"
 APPLIED, WITHDRAWN = "dev.tightrope.specs.applied.v1", "dev.tightrope.specs.withdrawn.v1"
+
+_TRIES = 20
+"""How often a change is judged anew because somebody else was quicker."""
 
 Exam = tuple[Specs | None, tuple[SpecError, ...]]
 Judge = Callable[[Survey], Exam]
@@ -90,18 +93,15 @@ class Shelf:
 
     def examine(self) -> Exam:
         """Read and check everything; None instead of specs where there are errors."""
-        return self._judge(self._survey(self._applied()))
+        return self._judge(self._survey(_standing(self._newest())))
 
     def documents(self) -> list[SpecDocument]:
         """Every document, by kind and name."""
-        return self._documents(self._applied())
+        return self._documents(_standing(self._newest()))
 
     def document(self, kind: str, name: str) -> SpecDocument:
         """One document; raises `NotFoundError`."""
-        found = next((one for one in self.documents() if (one.kind, one.name) == (kind, name)), None)
-        if found is None:
-            raise NotFoundError(f"there is no {kind} called {name!r}", remedy="GET /api/v1/specs lists what there is")
-        return found
+        return self._document(kind, name, _standing(self._newest()))
 
     def versions(self, kind: str, name: str) -> list[Kept]:
         """Every version of an applied document, newest first."""
@@ -110,83 +110,111 @@ class Shelf:
 
     def candidate(self, text: str) -> tuple[Exam, tuple[SpecDocument, ...]]:
         """The specs as they would be with *text* in the place of documents of the same names; nothing is kept."""
-        given = self._given(text)
-        names = {(one.kind, one.name) for one in given}
-        others = [one for one in self._applied() if (one.kind, one.name) not in names]
-        found = survey(
-            self._paths, texts=[*map(self._written, others), Written("<given>", self._folder, text)], instead=names
-        )
-        return self._judge(found), given
+        return self._candidate(text, _standing(self._newest()))
 
     def apply(self, text: str, *, actor: str, now: int, if_match: str | None = None, dry_run: bool = False) -> Applied:
-        """Take documents over, all or none.
+        """Take documents over, all or none, judged together with everything that is there at that moment.
 
         Args:
             text: One or several YAML documents, or JSON.
             actor: Who applies them.
             now: The present, UTC epoch seconds.
-            if_match: The etag that the one document has until now; ``*``: it must exist.
+            if_match: The etag that the one document has until now; ``*``: it must exist; empty: none of them may.
             dry_run: Only tell what would happen.
 
         Raises:
             SpecsInvalidError: Something is wrong with them, or with what they mean for others.
-            ConflictError: A document stands in a file, or is another one than *if_match* says.
+            ConflictError: A document stands in a file, or is another one than *if_match* says; or others change
+                documents without end.
             UsageError: There is no document in *text*, or several where *if_match* can mean only one.
         """
-        (specs, findings), given = self.candidate(text)
-        if not given and not any(one.severity == "error" for one in findings):
-            raise UsageError("there is no spec in what was sent", remedy="send OpenSLO or tightrope.dev documents")
-        if specs is None:
-            raise SpecsInvalidError(findings)
-        if if_match is not None and len(given) != 1:
-            raise UsageError(f"If-Match goes with one document, not with {len(given)}", remedy="send one at a time")
-        there = {(one.kind, one.name): one for one in self.documents()}
-        with self._database.writing() as connection:
-            latest = {(one.kind, one.name): one for one in newest(connection)}
-            kept, changed = [], []
-            for one in given:
-                key = (one.kind, one.name)
-                standing = there.get(key)
-                if standing is not None and standing.source != "applied":
-                    if standing.text == one.text:
-                        changed.append((*key, "unchanged"))
-                        continue
-                    raise ConflictError(
-                        f"{one.kind} {one.name} stands in {standing.place}", remedy="edit it there, or rename this one"
-                    )
-                last = latest.get(key)
-                current = last if last is not None and not last.withdrawn else None
-                _hold(one, current, if_match)
-                if current is not None and current.etag == one.etag:
-                    changed.append((*key, "unchanged"))
-                    continue
-                version = 1 if last is None else last.version + 1
-                kept.append(Kept(one.kind, one.name, version, one.text, one.etag, now, actor))
-                changed.append((*key, "created" if current is None else "updated"))
-            if kept and not dry_run:
-                keep_in(connection, kept)
-                Journal(self._database).append_in(connection, [_event(one, APPLIED) for one in kept])
-        return Applied(findings, tuple(changed), specs.digest, specs)
+        for _ in range(_TRIES):
+            seen = self._newest()
+            (specs, findings), given = self._candidate(text, _standing(seen))
+            if not given and not any(one.severity == "error" for one in findings):
+                raise UsageError("there is no spec in what was sent", remedy="send OpenSLO or tightrope.dev documents")
+            if specs is None:
+                raise SpecsInvalidError(findings)
+            if if_match and len(given) != 1:
+                raise UsageError(f"If-Match goes with one document, not with {len(given)}", remedy="send one at a time")
+            kept, changed = self._changes(given, seen, actor, now, if_match)
+            if not kept or dry_run or self._kept(kept, seen, APPLIED):
+                return Applied(findings, tuple(changed), specs.digest, specs)
+        raise _never_settled()
 
     def withdraw(self, kind: str, name: str, *, actor: str, now: int, if_match: str | None = None) -> Applied:
         """Let an applied document count no more; raises as `apply`, and `NotFoundError`."""
-        standing = self.document(kind, name)
-        if standing.source != "applied":
-            raise ConflictError(f"{kind} {name} stands in {standing.place}", remedy="remove it there")
-        _hold(standing, standing, if_match)
-        rest = [one for one in self._applied() if (one.kind, one.name) != (kind, name)]
-        specs, findings = self._judge(self._survey(rest))
-        if specs is None:
-            raise SpecsInvalidError(findings)
-        gone = Kept(kind, name, standing.version + 1, standing.text, standing.etag, now, actor, withdrawn=True)
-        with self._database.writing() as connection:
-            keep_in(connection, [gone])
-            Journal(self._database).append_in(connection, [_event(gone, WITHDRAWN)])
-        return Applied(findings, ((kind, name, "withdrawn"),), specs.digest, specs)
+        for _ in range(_TRIES):
+            seen = self._newest()
+            standing = self._document(kind, name, _standing(seen))
+            if standing.source != "applied":
+                raise ConflictError(f"{kind} {name} stands in {standing.place}", remedy="remove it there")
+            _hold(standing, standing, if_match)
+            rest = [one for one in _standing(seen) if (one.kind, one.name) != (kind, name)]
+            specs, findings = self._judge(self._survey(rest))
+            if specs is None:
+                raise SpecsInvalidError(findings)
+            gone = Kept(kind, name, standing.version + 1, standing.text, standing.etag, now, actor, withdrawn=True)
+            if self._kept([gone], seen, WITHDRAWN):
+                return Applied(findings, ((kind, name, "withdrawn"),), specs.digest, specs)
+        raise _never_settled()
 
-    def _applied(self) -> list[Kept]:
+    def _changes(
+        self, given: Sequence[SpecDocument], seen: Sequence[Kept], actor: str, now: int, if_match: str | None
+    ) -> tuple[list[Kept], list[tuple[str, str, str]]]:
+        """The versions that *given* adds to what was *seen*, and what becomes of each document."""
+        there = {(one.kind, one.name): one for one in self._documents(_standing(seen))}
+        latest = {(one.kind, one.name): one for one in seen}
+        kept, changed = [], []
+        for one in given:
+            key = (one.kind, one.name)
+            standing = there.get(key)
+            if standing is not None and standing.source != "applied":
+                if standing.text == one.text:
+                    changed.append((*key, "unchanged"))
+                    continue
+                raise ConflictError(
+                    f"{one.kind} {one.name} stands in {standing.place}", remedy="edit it there, or rename this one"
+                )
+            last = latest.get(key)
+            current = last if last is not None and not last.withdrawn else None
+            _hold(one, current, if_match)
+            if current is not None and current.etag == one.etag:
+                changed.append((*key, "unchanged"))
+                continue
+            version = 1 if last is None else last.version + 1
+            kept.append(Kept(one.kind, one.name, version, one.text, one.etag, now, actor))
+            changed.append((*key, "created" if current is None else "updated"))
+        return kept, changed
+
+    def _kept(self, documents: Sequence[Kept], seen: Sequence[Kept], what: str) -> bool:
+        """Keep versions if everything is still as it was *seen* when they were judged; tell whether it was."""
+        with self._database.writing() as connection:
+            hold_in(connection)
+            if newest(connection) != list(seen):
+                return False
+            keep_in(connection, documents)
+            Journal(self._database).append_in(connection, [_event(one, what) for one in documents])
+        return True
+
+    def _candidate(self, text: str, applied: Sequence[Kept]) -> tuple[Exam, tuple[SpecDocument, ...]]:
+        given = self._given(text)
+        names = {(one.kind, one.name) for one in given}
+        others = [one for one in applied if (one.kind, one.name) not in names]
+        found = survey(
+            self._paths, texts=[*map(self._written, others), Written("<given>", self._folder, text)], instead=names
+        )
+        return self._judge(found), given
+
+    def _document(self, kind: str, name: str, applied: Sequence[Kept]) -> SpecDocument:
+        found = next((one for one in self._documents(applied) if (one.kind, one.name) == (kind, name)), None)
+        if found is None:
+            raise NotFoundError(f"there is no {kind} called {name!r}", remedy="GET /api/v1/specs lists what there is")
+        return found
+
+    def _newest(self) -> list[Kept]:
         with self._database.reading() as connection:
-            return [one for one in newest(connection) if not one.withdrawn]
+            return newest(connection)
 
     def _written(self, one: Kept) -> Written:
         return Written(f"applied/{one.kind}/{one.name}.yaml", self._folder, one.text)
@@ -226,8 +254,23 @@ class Shelf:
         return sorted(found, key=lambda one: (one.kind, one.name))
 
 
+def _standing(applied: Sequence[Kept]) -> list[Kept]:
+    """The documents that count, of the newest versions of all."""
+    return [one for one in applied if not one.withdrawn]
+
+
+def _never_settled() -> ConflictError:
+    return ConflictError("others change documents again and again", remedy="try again in a moment")
+
+
 def _hold(one: SpecDocument, current: SpecDocument | Kept | None, if_match: str | None) -> None:
-    if if_match is None:
+    if if_match is None or (current is not None and not if_match and current.etag == one.etag):
+        return
+    if not if_match:
+        if current is not None:
+            raise ConflictError(
+                f"there is a {one.kind} called {one.name} already", remedy="change that one", precondition=True
+            )
         return
     wanted = if_match.strip().removeprefix("W/").strip('"')
     if current is None or wanted not in {"*", current.etag}:

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, Table, 
 
 from tightrope.state.tables import TABLES
 
-_CHANGING = 0x7469676874646F63  # of the lock that whoever changes documents takes: "tightdoc"
+_CHANGING = 0x7469_6768_7472_6F72  # any fixed number: whoever changes documents on PostgreSQL takes this lock
 _DOCUMENT = Table(
     "document",
     TABLES,
