@@ -147,7 +147,7 @@ def test_bad_rows_are_counted_with_line_and_reason_and_the_rest_is_used(tmp_path
         "1767268800,1,2\n"
         "yesterday,1,2\n"
         "\n"
-        "1767268860,-1,2\n"
+        "1767268860,1e400,2\n"
         "1767268920,1\n"
         "1767268980,x,2\n"
         "1767269040,,2\n"
@@ -159,12 +159,29 @@ def test_bad_rows_are_counted_with_line_and_reason_and_the_rest_is_used(tmp_path
     reasons = {row.line: row.why for row in quality.examples}
     assert list(reasons) == [3, 5, 6, 7, 8, 9, 10]
     assert "'yesterday' where a time should stand" in reasons[3]
-    assert "is -1: a count can't be negative" in reasons[5]
+    assert "is 1e400: too large to count" in reasons[5]
     assert reasons[6] == "has 2 cells, the header has 3"
     assert "column 'good' is 'x', which is no number" in reasons[7]
     assert "column 'good' is empty" in reasons[8]
     assert "is 1.5: a count is whole" in reasons[9]
     assert "is nan, which is no number" in reasons[10]
+
+
+def test_a_negative_count_is_refused_and_named(tmp_path: Path) -> None:
+    text = "time,good,total\n1767268800,1,2\n1767268860,-1,2\n" + "".join(
+        f"{1767268920 + 60 * k},2,2\n" for k in range(20)
+    )
+    with pytest.raises(DataError, match=r"shop\.csv:3 column 'good' is -1: a count can't be negative") as caught:
+        read(ratio(csv_source(tmp_path, text)))
+    assert caught.value.remedy.startswith("mend the rows")
+
+
+def test_where_time_runs_backwards_is_noted_and_each_row_counts_at_its_own_time(tmp_path: Path) -> None:
+    text = "time,good,total\n1767268860,1,2\n1767268800,3,3\n1767268920,4,4\n1767268860,1,1\n"
+    reading = read(ratio(csv_source(tmp_path, text)))
+    assert reading.quality.notes == ("time runs backwards at shop.csv:3; each row counts at its own time",)
+    assert counts(reading) == [(3, 3), (2, 3), (4, 4)]
+    assert read(ratio(csv_source(tmp_path, "time,good,total\n60,1,1\n60,1,1\n120,1,1\n"))).quality.notes == ()
 
 
 def test_a_bad_row_is_used_for_good_and_for_total_or_for_neither(tmp_path: Path) -> None:

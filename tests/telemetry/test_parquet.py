@@ -65,11 +65,17 @@ def test_empty_and_impossible_cells_are_bad_rows_by_number(tmp_path: Path) -> No
     source = _parquet(
         tmp_path,
         time=[NOON, None, NOON, NOON, NOON, NOON, *[NOON] * 4],
-        good=[1.0, 1.0, None, -1.0, 0.5, float("nan"), *[1.0] * 4],
+        good=[1.0, 1.0, None, 1e30, 0.5, float("nan"), *[1.0] * 4],
         total=[1] * 10,
     )
     quality = read(ratio(source)).quality
     assert [row.line for row in quality.examples] == [2, 3, 4, 5, 6]
+
+
+def test_a_negative_count_is_refused_by_number(tmp_path: Path) -> None:
+    source = _parquet(tmp_path, time=[NOON] * 4, good=[1, 1, -2, 1], total=[1] * 4)
+    with pytest.raises(DataError, match=r"shop\.parquet:3 column 'good' is -2: a count can't be negative"):
+        read(ratio(source))
 
 
 def test_a_gzipped_file_is_read(tmp_path: Path) -> None:

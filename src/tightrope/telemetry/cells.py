@@ -20,6 +20,7 @@ Bad = dict[int, str]
 """Row within the batch, counted from 0, and why its cell can't be used."""
 
 LARGEST_COUNT = 2**62
+NEGATIVE = "a count can't be negative"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DIGITS_OF_INT64 = 18
 
@@ -70,7 +71,7 @@ def exact_count(text: str, scale: int) -> int | str:
     if isinstance(value, str):
         return value
     if value < 0:
-        return f"is {text}: a count can't be negative"
+        return f"is {text}: {NEGATIVE}"
     scaled = value * scale
     if scaled > LARGEST_COUNT:
         return f"is {text}: too large to count"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tightrope.base.values import dataclass
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.cells import Numbers, exact, exact_count
+from tightrope.telemetry.pieces import read, written
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.questions import Role
 from tightrope.telemetry.received import Measure, Meter, Track, track
@@ -53,6 +55,7 @@ _UNSEEN, _UNWANTED = -2, -1
 _OPS = (Comparison.LT, Comparison.LTE, Comparison.GT, Comparison.GTE)
 _HOLDS = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1]], np.bool_)  # by operator, and by sign + 1
 _ROOM = 1024
+_NO_SUMS = [*(np.zeros(0, np.int64) for _ in range(4)), *(np.zeros(0, np.bool_) for _ in range(2))]
 _FORMAT = 1
 
 
@@ -141,6 +144,8 @@ class Counting:
                 board.add_track(one, base, part)
         for board in self._boards.values():
             board.prepare()
+        self._stored: set[str] = set()  # names of the pieces that are stored as they are
+        self._former: set[str] = set()  # names of pieces that are stored, and not wanted any more
         self._series = _Series()
         self._known: dict[bytes, int] = {}
         self._book: Book | None = None
@@ -346,8 +351,8 @@ class Counting:
             np.frombuffer(b"".join(self._known), np.uint8),
             *(array[:count] for array in self._series.arrays()),
             *(array for board in self._boards.values() for array in board.arrays()),
-            pending.tracks, pending.slots, pending.bad, pending.total, pending.covered,
-        ]  # fmt: skip
+            *_arrays(pending),
+        ]
         header["arrays"] = [[array.dtype.str, len(array)] for array in arrays]
         written = json.dumps(header).encode()
         raw = b"".join([len(written).to_bytes(8, "big"), written, *(array.tobytes() for array in arrays)])
@@ -363,7 +368,80 @@ class Counting:
         self._forget_all()
         self.account = Account(**header["account"])
         lengths, raw = next(arrays), next(arrays).tobytes()
-        state = [next(arrays) for _ in self._series.arrays()]
+        self._restore_series(lengths, raw, [next(arrays) for _ in self._series.arrays()])
+        for identities in header["boards"]:
+            self._restore_board(identities, [next(arrays) for _ in range(_Board.ARRAYS)])
+        left = Touched(*(next(arrays) for _ in range(5)))
+        known = np.isin(left.tracks, self._numbers)
+        self._pending = [] if not known.any() else [_cut(left, known)]
+
+    def pieces(self) -> dict[str, bytes]:
+        """Write down what has changed since the last time, by name; all pieces together are as good as a snapshot.
+
+        What changes seldom, and sums that have not changed, are pieces of their own, so that a fleet's sums are not
+        written anew each time. An empty piece tells that one of that name is wanted no more.
+        """
+        count, pending = self._series.count, _joined(self._pending)
+        account = {one.name: getattr(self.account, one.name) for one in fields(Account)}
+        found = {
+            "state": written(
+                {"format": _FORMAT, "kind": self.kind, "account": account},
+                [*(array[:count] for array in self._series.arrays()), *_arrays(pending)],
+            )
+        }
+        lazily: dict[str, Callable[[], bytes]] = {f"series.{count}": self._written_series}
+        for number, board in enumerate(self._boards.values()):
+            lazily |= board.pieces(f"board.{number}")
+            self._stored -= board.changed_pieces(f"board.{number}")
+        gone = (self._former | {one for one in self._stored if one.startswith("series.")}) - lazily.keys()
+        found |= {name: write() for name, write in lazily.items() if name not in self._stored}
+        found |= dict.fromkeys(gone, b"")
+        self._stored, self._former = set(lazily), set()
+        return found
+
+    def _written_series(self) -> bytes:
+        lengths = np.array([len(one) for one in self._known], np.int64)
+        return written(None, [lengths, np.frombuffer(b"".join(self._known), np.uint8)])
+
+    def restore_pieces(self, pieces: Mapping[str, bytes]) -> None:
+        """Go on where pieces were written, perhaps for other objectives; see `restore`.
+
+        Raises:
+            DataError: They are none of this kind and version.
+        """
+        head, state = read(pieces["state"]) if "state" in pieces else ({}, [])
+        if (head.get("format"), head.get("kind")) != (_FORMAT, self.kind):
+            raise _none_of_ours(self.kind)
+        self._forget_all()
+        self.account = Account(**head["account"])
+        of_series, left = state[:4], Touched(*state[4:])
+        for name, piece in pieces.items():
+            if name.startswith("series."):
+                _, (lengths, raw) = read(piece)
+                self._restore_series(lengths, raw.tobytes(), of_series)
+        number = 0
+        while f"board.{number}" in pieces:
+            name = f"board.{number}"
+            identities, begun = read(pieces[name])
+            rows = [read(piece)[1] for key, piece in sorted(pieces.items()) if key.startswith(f"{name}.")]
+            sums = [np.concatenate([row[at] for row in rows]) for at in range(6)] if rows else _NO_SUMS
+            self._restore_board(identities, [*begun, *sums])
+            number += 1
+        known = np.isin(left.tracks, self._numbers)
+        self._pending = [] if not known.any() else [_cut(left, known)]
+        same = [read(pieces[f"board.{at}"])[0] for at in range(number)] == [
+            board.described() for board in self._boards.values()
+        ]
+        self._former = set(pieces) - {"state"}
+        if same:
+            self._stored, self._former = self._former, set()
+            for board in self._boards.values():
+                board.stored()
+            if f"series.{self._series.count}" not in self._stored:
+                self._former = {one for one in self._stored if one.startswith("series.")}
+                self._stored -= self._former
+
+    def _restore_series(self, lengths: npt.NDArray[Any], raw: bytes, state: Sequence[npt.NDArray[Any]]) -> None:
         begin = 0
         for number, length in enumerate(lengths.tolist()):
             series = self._greet(raw[begin : begin + length])
@@ -371,19 +449,17 @@ class Counting:
             if series >= 0:
                 for array, one in zip(self._series.arrays(), state, strict=True):
                     array[series] = one[number]
-        for identities in header["boards"]:
-            parts = [next(arrays) for _ in range(_Board.ARRAYS)]
-            places = [self._meters.get(identity) for identity in identities]
-            board = next((place[0] for place in places if place is not None), None)
-            if board is not None:
-                board.restore(np.array([-1 if place is None else place[1] for place in places]), parts)
-        left = Touched(*(next(arrays) for _ in range(5)))
-        known = np.isin(left.tracks, self._numbers)
-        self._pending = [] if not known.any() else [_cut(left, known)]
+
+    def _restore_board(self, identities: Sequence[str], parts: Sequence[npt.NDArray[Any]]) -> None:
+        places = [self._meters.get(identity) for identity in identities]
+        board = next((place[0] for place in places if place is not None), None)
+        if board is not None:
+            board.restore(np.array([-1 if place is None else place[1] for place in places]), parts)
 
     def _forget_all(self) -> None:
         self._series, self._known = _Series(), {}
         self._book, self._of_book, self._pending = None, np.zeros(0, np.int64), []
+        self._stored, self._former = set(), set()
         for board in self._boards.values():
             board.prepare()
 
@@ -393,10 +469,7 @@ class Counting:
         silent = state.times[: state.count] < (now - FORGOTTEN_S) * _MS
         if not silent.any():
             return 0
-        blob = self.snapshot()
         kept = [key for key, gone in zip(self._known, silent.tolist(), strict=True) if not gone]
-        self.restore(blob)
-        # Restored once more with only those that are left, so that numbers are dense again.
         values = [array[: state.count][~silent] for array in state.arrays()]
         self._series, self._known = _Series(), {}
         self._book, self._of_book = None, np.zeros(0, np.int64)
@@ -406,6 +479,8 @@ class Counting:
             self._greet(key)
         for array, value in zip(self._series.arrays(), values, strict=True):
             array[: len(value)] = value
+        self._former |= {one for one in self._stored if one.startswith("series.")}  # the numbers are others now
+        self._stored -= self._former
         return int(silent.sum())
 
 
@@ -424,6 +499,7 @@ class _Board:
         self._depth = min(max(-(-LOOKBACK_S // step_s), _SHORTEST), _LONGEST)
         self.reach_ms = (self._depth - 1) * step_s * _MS
         self._meters: list[Meter] = []
+        self._identities: list[str] = []
         self._tracks: list[tuple[Track, int, int]] = []  # with the meters of base and part, -1: none
         self.prepare()
 
@@ -442,7 +518,10 @@ class _Board:
         self._points = np.zeros(cells, np.int64)
         self._spoilt = np.zeros(cells, np.bool_)
         self._dirty = np.zeros(cells, np.bool_)
+        self._touched = np.zeros(self._depth, np.bool_)  # rows of the ring in which something is dirty
+        self._unstored = np.zeros(self._depth, np.bool_)  # rows that have changed since they were written down
         self._begun = np.zeros(len(self._meters), np.int64)
+        self._begun_anew = True
         self._from_nothing = np.array([meter.from_nothing for meter in self._meters], np.bool_)
         bounds = [meter.bound or Fraction(0) for meter in self._meters]
         self._near = np.array([float(bound) for bound in bounds], np.float64)
@@ -508,9 +587,13 @@ class _Board:
         total = int(counts.sum())
         if not total:
             return
-        row = np.repeat(np.arange(len(rows)), counts)
-        within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-        meters = self._linked_meters[self._link_from[rows.series][row] + within]
+        row = np.arange(len(rows))
+        if total == len(rows) and int(counts.min()) == 1:
+            meters = self._linked_meters[self._link_from[rows.series]]
+        else:
+            row = np.repeat(row, counts)
+            within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+            meters = self._linked_meters[self._link_from[rows.series][row] + within]
         times = rows.times[row]
         if self._measure is Measure.VALUE:
             amounts, usable = self._compared(rows.values[row], meters)
@@ -567,6 +650,8 @@ class _Board:
         if not used.all():
             self._spoilt[cells[~used]] = True
         self._dirty[cells] = True
+        rows = slots % self._depth
+        self._touched[rows] = self._unstored[rows] = True
 
     def _cells(self, meters: Counts, slots: Counts) -> Counts:
         # The sums of one slice stand side by side, since most of what comes in one delivery is of one slice.
@@ -587,6 +672,7 @@ class _Board:
         unset = meters[self._begun[meters] == 0]
         if len(unset):
             new = self._begun[meters] == 0
+            self._begun_anew = True
             self._begun[unset] = np.iinfo(np.int64).max
             np.minimum.at(self._begun, meters[new], times[new])
         continued = known[row]
@@ -611,20 +697,36 @@ class _Board:
 
     def drained(self, account: Account) -> Touched:
         """Put together the slices of which a part changed."""
-        dirty = np.flatnonzero(self._dirty)
-        self._dirty[dirty] = False
-        meters, slots = dirty % len(self._meters), self._slots[dirty]
-        begin, end = self._users_from[meters], self._users_from[meters + 1]
-        counts = end - begin
-        which = np.repeat(np.arange(len(dirty)), counts)
-        within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-        tracks, slots = self._users[begin[which] + within], slots[which]
-        order = np.lexsort((slots, tracks))
-        tracks, slots = tracks[order], slots[order]
-        if len(tracks):
-            first = np.append(True, (np.diff(tracks) != 0) | (np.diff(slots) != 0))
-            tracks, slots = tracks[first], slots[first]
+        parts = [
+            (self._users_of(meters), slot)
+            for row in np.flatnonzero(self._touched).tolist()
+            for meters, slot in self._dirty_in(row)
+        ]
+        self._touched[:] = False
+        nothing = np.zeros(0, np.int64)
+        tracks = np.concatenate([nothing, *(tracks for tracks, _ in parts)])
+        slots = np.concatenate([nothing, *(np.full(len(tracks), slot, np.int64) for tracks, slot in parts)])
         return self._figures(tracks, slots, account)
+
+    def _dirty_in(self, row: int) -> Iterator[tuple[Counts, int]]:
+        """The meters of a row of the ring of which a sum changed, by their slot."""
+        cells = slice(row * len(self._meters), (row + 1) * len(self._meters))
+        meters = np.flatnonzero(self._dirty[cells])
+        self._dirty[cells] = False
+        slots = self._slots[cells][meters]
+        for slot in np.unique(slots).tolist() if len(meters) else ():
+            yield meters[slots == slot], slot
+
+    def _users_of(self, meters: Counts) -> Counts:
+        """The objectives that are put together from some meters, each once."""
+        begin = self._users_from[meters]
+        counts = self._users_from[meters + 1] - begin
+        used = np.zeros(len(self._tracks), np.bool_)
+        while len(begin):
+            begin, counts = begin[counts > 0], counts[counts > 0]
+            used[self._users[begin]] = True
+            begin, counts = begin + 1, counts - 1
+        return np.flatnonzero(used)
 
     def _figures(self, tracks: Counts, slots: Counts, account: Account) -> Touched:
         amounts, points, spoilt = self._of(self._base[tracks], slots)
@@ -684,7 +786,9 @@ class _Board:
     # --- remembering -------------------------------------------------------------------------------------------
 
     def described(self) -> list[str]:
-        return [meter.identity for meter in self._meters]
+        if len(self._identities) != len(self._meters):
+            self._identities = [meter.identity for meter in self._meters]
+        return self._identities
 
     def arrays(self) -> list[npt.NDArray[Any]]:
         """The sums that are not empty, by meter; `ARRAYS` of them."""
@@ -700,6 +804,36 @@ class _Board:
             self._dirty[cells],
         ]
 
+    def pieces(self, name: str) -> dict[str, Callable[[], bytes]]:
+        """How to write down the sums, row by row of the ring, and what they are of."""
+        found: dict[str, Callable[[], bytes]] = {
+            name: lambda: written(self.described(), [self._begun, np.array([self._depth])])
+        }
+        size = len(self._meters)
+        for row in np.flatnonzero((self._slots.reshape(self._depth, size) >= 0).any(axis=1)).tolist() if size else ():
+            found[f"{name}.{row}"] = partial(self._written_row, row)
+        return found
+
+    def changed_pieces(self, name: str) -> set[str]:
+        """The names of pieces that are not as they were written last; from now on they are held to be."""
+        found = {f"{name}.{row}" for row in np.flatnonzero(self._unstored).tolist()}
+        if self._begun_anew:
+            found.add(name)
+        self.stored()
+        return found
+
+    def stored(self) -> None:
+        """What was written down is as everything is."""
+        self._unstored[:] = False
+        self._begun_anew = False
+
+    def _written_row(self, row: int) -> bytes:
+        size = len(self._meters)
+        cells = slice(row * size, (row + 1) * size)
+        owners = np.flatnonzero(self._slots[cells] >= 0)
+        arrays = (self._slots, self._amounts, self._points, self._spoilt, self._dirty)
+        return written(None, [owners, *(array[cells][owners] for array in arrays)])
+
     def restore(self, meters: Counts, arrays: Sequence[npt.NDArray[Any]]) -> None:
         """Take the sums that a board wrote down; *meters* are the present numbers of that board's, -1: gone."""
         begun, _, owners, slots, amounts, points, spoilt, dirty = arrays
@@ -707,6 +841,7 @@ class _Board:
         self._begun[meters[kept]] = begun[kept]
         mine = meters[owners] >= 0
         cells = self._cells(meters[owners[mine]], slots[mine])
+        self._touched[:] = self._unstored[:] = True
         for array, values in (
             (self._slots, slots),
             (self._amounts, amounts),
@@ -889,6 +1024,14 @@ def _joined(parts: Sequence[Touched]) -> Touched:
     return Touched(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Touched)))
 
 
+def _none_of_ours(kind: str) -> DataError:
+    return DataError(f"what is kept of the counters of {kind} is none of this version's", remedy="begin without it")
+
+
+def _arrays(touched: Touched) -> list[npt.NDArray[Any]]:
+    return [touched.tracks, touched.slots, touched.bad, touched.total, touched.covered]
+
+
 def _unpacked(blob: bytes, kind: str) -> tuple[dict[str, Any], Iterator[npt.NDArray[Any]]]:
     try:
         raw = zlib.decompress(blob)
@@ -897,9 +1040,7 @@ def _unpacked(blob: bytes, kind: str) -> tuple[dict[str, Any], Iterator[npt.NDAr
         if (header["format"], header["kind"]) != (_FORMAT, kind):
             raise ValueError(header)
     except (zlib.error, ValueError, KeyError, TypeError):
-        raise DataError(
-            f"what is kept of the counters of {kind} is none of this version's", remedy="begin without it"
-        ) from None
+        raise _none_of_ours(kind) from None
     arrays = []
     at = 8 + size
     for kind_of, length in header["arrays"]:

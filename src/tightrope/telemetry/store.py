@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ from tightrope.state.database import Database
 from tightrope.state.tables import TABLES
 from tightrope.telemetry.chunks import Chunk, gathered, packed, per_chunk, shuffled, unpacked
 
+_Id = TypeVar("_Id")
 _WHOLE = BigInteger().with_variant(Integer(), "sqlite")
 _SERIES = Table(
     "slice_series",
@@ -94,6 +95,7 @@ _STATE = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+_RECEIVED = _INBOX.insert().returning(_INBOX.c.sequence, sort_by_parameter_order=True)
 _TICK_HEAD = struct.Struct("<BI")
 _WIDTHS = struct.Struct("<qBBBB")  # the first slot; bytes of a series, of a slot after the first, of a bad and a total
 _PLAIN, _ZIPPED, _SHUFFLED = 1, 2, 3
@@ -582,19 +584,26 @@ class SliceStore:
 
     def receive_many(self, items: Sequence[tuple[str, bytes, int, str]]) -> list[int]:
         """As `receive`, for several in one transaction: ``(kind, body, received_at, dedup)``."""
-        found = []
         with self._database.writing() as connection:
+            wanted = {dedup for _, _, _, dedup in items if dedup}
+            known: dict[str, int] = {}
+            for some in _pieces(sorted(wanted)):
+                query = select(_INBOX.c.dedup, _INBOX.c.sequence).where(_INBOX.c.dedup.in_(some))
+                known |= {row.dedup: row.sequence for row in connection.execute(query)}
+            rows: list[dict[str, Any]] = []
+            places: list[int | None] = []
             for kind, body, received_at, dedup in items:
-                if dedup:
-                    there = connection.execute(select(_INBOX.c.sequence).where(_INBOX.c.dedup == dedup)).scalar()
-                    if there is not None:
-                        found.append(int(there))
-                        continue
-                made = connection.execute(
-                    _INBOX.insert().values(kind=kind, received_at=received_at, dedup=dedup or None, body=body)
-                )
-                found.append(int(made.inserted_primary_key[0]))  # type: ignore[index]
-        return found
+                places.append(None if dedup in known else len(rows))
+                if dedup not in known:
+                    rows.append({"kind": kind, "received_at": received_at, "dedup": dedup or None, "body": body})
+                    if dedup:
+                        known[dedup] = -len(rows)  # the place that it is about to have
+            made = [int(one) for one in connection.execute(_RECEIVED, rows).scalars()] if rows else []
+        known = {dedup: place if place >= 0 else made[-place - 1] for dedup, place in known.items()}
+        return [
+            known[dedup] if place is None else made[place]
+            for (_, _, _, dedup), place in zip(items, places, strict=True)
+        ]
 
     def waiting(self, after: int, limit: int, kinds: Sequence[str] = ()) -> list[Received]:
         """What was received after a place in the inbox, in order; of some *kinds* only, where they are given."""
@@ -614,6 +623,21 @@ class SliceStore:
         """Keep what a receiver remembers, in the caller's transaction."""
         connection.execute(delete(_STATE).where(_STATE.c.name == name))
         connection.execute(_STATE.insert().values(name=name, content=content))
+
+    def save_states_in(self, connection: Connection, prefix: str, pieces: Mapping[str, bytes]) -> None:
+        """Keep pieces under *prefix* and their names, in the caller's transaction; an empty one is let go of."""
+        names = [prefix + name for name in pieces]
+        for some in _pieces(names):
+            connection.execute(delete(_STATE).where(_STATE.c.name.in_(some)))
+        rows = [{"name": prefix + name, "content": content} for name, content in pieces.items() if content]
+        if rows:
+            connection.execute(_STATE.insert(), rows)
+
+    def load_states(self, prefix: str) -> dict[str, bytes]:
+        """All pieces whose names begin with *prefix*, by the rest of their names."""
+        query = select(_STATE).where(_STATE.c.name.startswith(prefix, autoescape=True))
+        with self._database.reading() as connection:
+            return {row.name[len(prefix) :]: bytes(row.content) for row in connection.execute(query)}
 
     def load_state(self, name: str) -> bytes | None:
         """What a receiver remembered; None: nothing."""
@@ -724,6 +748,6 @@ def _of_record(runs: Runs, number: int) -> list[_Run]:
     return [one for one in (run.of_record(number) for run in runs) if one is not None]
 
 
-def _pieces(ids: Sequence[int]) -> Iterator[list[int]]:
+def _pieces(ids: Sequence[_Id]) -> Iterator[list[_Id]]:
     for at in range(0, len(ids), _IDS):
         yield list(ids[at : at + _IDS])

@@ -13,7 +13,7 @@ from tightrope.base.units import DAY_S, time_text
 from tightrope.base.values import dataclass, field
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
-from tightrope.telemetry.cells import Bad, Cells, Signs
+from tightrope.telemetry.cells import NEGATIVE, Bad, Cells, Signs
 from tightrope.telemetry.options import did_you_mean, nearest
 from tightrope.telemetry.questions import EXAMPLES, Answer, Role, Tally
 from tightrope.telemetry.reading import BadRow
@@ -576,6 +576,9 @@ class _Desk:
         self._rows = 0
         self._bad = 0
         self._examples: list[BadRow] = []
+        self._negative = ""
+        self._newest = [_NEVER] * len(ask.questions)
+        self._backwards = ""
         self._first: int | None = None
         self._last = 0
         # Tests that no row has passed yet, and what stood in their columns instead.
@@ -598,6 +601,9 @@ class _Desk:
             unusable += [(int(batch.lines[row]), why) for row, why in bad.items()]
         if unusable:
             self._bad += len(unusable)
+            if not self._negative:
+                negative = next((one for one in sorted(unusable) if one[1].endswith(NEGATIVE)), None)
+                self._negative = f"{batch.file}:{negative[0]} {negative[1]}" if negative else ""
             shown = sorted(unusable)[: EXAMPLES - len(self._examples)]
             self._examples += [BadRow(batch.file, line, why) for line, why in shown]
 
@@ -618,6 +624,8 @@ class _Desk:
             late |= follower.take(batch, np.flatnonzero(mask & usable), values)
         bad |= late
         usable[list(late)] = False
+        if not self._ask.events:
+            self._watch_the_clock(batch, [mask & usable for mask in masks])
         for number, (question, mask) in enumerate(zip(questions, masks, strict=True)):
             self._about[number] += int(mask.sum())
             self._useless[number] += int((mask & ~usable).sum())
@@ -633,7 +641,22 @@ class _Desk:
                 self._spoilt.add(int(batch.instants[row]) // (self._ask.grain_s * MICROS))
         return bad
 
+    def _watch_the_clock(self, batch: Batch, masks: Sequence[Mask]) -> None:
+        """Note where rows of one question stand behind later ones; those of several series or states may."""
+        for number, (question, mask) in enumerate(zip(self._ask.questions, masks, strict=True)):
+            if question.state or question.series or question.counter or not mask.any():
+                continue
+            rows = np.flatnonzero(mask)
+            instants = batch.instants[rows]
+            back = np.flatnonzero(instants < np.append(self._newest[number], instants[:-1]))
+            self._newest[number] = int(instants[-1])
+            if len(back) and not self._backwards:
+                self._backwards = f"{batch.file}:{batch.lines[rows[back[0]]]}"
+
     def answer(self, until: int | None, *, whole: bool) -> Answer:
+        if whole and self._negative:
+            # Like more good than total: where one count cannot be true, the others are not to be trusted either.
+            raise DataError(self._negative, remedy="mend the rows, or look for what wrote them; is it a difference?")
         for question, about, useless in zip(self._ask.questions, self._about, self._useless, strict=True):
             if whole and useless and (useless == about if self._ask.strays else 2 * useless > about):
                 named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in self._examples[:3])
@@ -645,6 +668,8 @@ class _Desk:
                     remedy="check the column, or where: and what it lets through",
                 )
         notes = [note for follower in self._followers for note in follower.notes()]
+        if whole and self._backwards:
+            notes.append(f"time runs backwards at {self._backwards}; each row counts at its own time")
         if whole:
             notes += dict.fromkeys([*self._absences(), *(one for each in self._followers for one in each.absences())])
         alive = None
@@ -739,7 +764,7 @@ def tally_rows(
 
     Raises:
         DataError: The rows can't be true together: too long a record, counts too large, too few rows that can be
-            used, or a good that no row is about.
+            used, a negative count, or a good that no row is about.
     """
     desks = [_Desk(ask) for ask in asks]
     bulk = _Bulk()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tightrope.base.clock import now
 from tightrope.base.errors import UsageError
@@ -19,6 +19,7 @@ from tightrope.telemetry.receivers import Receiver
 from tightrope.telemetry.sources import Prober, Source
 
 if TYPE_CHECKING:
+    from tightrope.telemetry.sources.counting import CountingLog
     from tightrope.telemetry.sources.tailing import Tailing
 
 SOURCES = {
@@ -123,6 +124,15 @@ def open_tailing(source: DataSource, wanted: Sequence[tuple[int, Request]]) -> T
     from tightrope.telemetry.sources.tailing import Tailing
 
     return Tailing(source, wanted)
+
+
+def open_counting(
+    source: DataSource, requests: Sequence[Request], kept: Sequence[Mapping[str, Any]] | None
+) -> CountingLog:
+    """Count what is added to an access log; *kept* tells how far it was counted. Raises `UsageError`."""
+    from tightrope.telemetry.sources.counting import CountingLog
+
+    return CountingLog(source, requests, kept)
 
 
 def open_receiver(kind: str) -> Receiver:

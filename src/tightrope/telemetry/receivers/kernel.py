@@ -86,16 +86,31 @@ def compiled_scan(raw: bytes, book: Book, found: Found) -> None:
     size = len(raw)
     most = size // 2 + 2
     numbers, times, bits = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
+    stops = np.empty(most, np.int64)
     at = count = 0
+    usual = True
     while at < size:
         index.follow(book)
         known = index.count  # first: another thread may add more meanwhile, and then all arrays hold at least these
         at, count = _walk(
-            buffer, words, at, known, index.table, index.hashes, index.begins, index.words, numbers, times, bits, count
+            buffer,
+            words,
+            at,
+            known,
+            index.table,
+            index.hashes,
+            index.begins,
+            index.words,
+            numbers,
+            times,
+            bits,
+            stops,
+            count,
         )
         if at == size:
             break
         # Something that does not have the usual form, or a series that is new.
+        usual = False
         begin = at
         if raw[at] != 0x0A:
             at = other(raw, at, found)
@@ -112,6 +127,7 @@ def compiled_scan(raw: bytes, book: Book, found: Found) -> None:
         count += more
         found.numbers, found.stops, found.odd = [], [], []
     found.arrays = numbers[:count].copy(), times[:count].copy(), bits[:count].view(np.float64).copy()
+    found.array_stops = stops[:count].copy() if usual else None
 
 
 @_compiled
@@ -127,6 +143,7 @@ def _walk(
     numbers: Counts,
     times: Counts,
     bits: Hashes,
+    stops: Counts,
     count: int,
 ) -> tuple[int, int]:
     """Walk while series are known and have one sample of the usual form; tells where it stands, and how many."""
@@ -178,6 +195,7 @@ def _walk(
             time |= (np.int64(raw[stop - 6 + place]) & 127) << (7 * place)
         times[count] = time
         bits[count] = words[stop - 15] if end == stop - 18 else np.uint64(0)
+        stops[count] = stop if end == stop - 18 else -stop
         count += 1
         at = stop
     return at, count

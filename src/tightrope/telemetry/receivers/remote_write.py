@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from tightrope.base.errors import UsageError
 from tightrope.telemetry.receivers.bodies import header, media_type, opened, sealed, unsnapped
+from tightrope.telemetry.receivers.layouts import Layouts
 from tightrope.telemetry.receivers.write_request import Found, fail, scan
 from tightrope.telemetry.samples import Book, Checked, Delivery
 
@@ -28,7 +29,7 @@ class RemoteWrite:
 
     def __init__(self, *, compiled: bool | None = None) -> None:
         self._scan = _scanner(compiled)
-        self._book = Book()
+        self._layouts = Layouts(Book())
 
     def check(self, body: bytes, headers: Mapping[str, str], now: int) -> Checked:
         """Read a body, and check that it is whole; see `Receiver.check`."""
@@ -42,16 +43,23 @@ class RemoteWrite:
         return self._read(body, at)
 
     def _read(self, body: bytes, at: int) -> Delivery:
-        if self._book.full:
-            self._book = Book()
-        book = self._book
+        if self._layouts.book.full:
+            self._layouts = Layouts(Book())
+        layouts = self._layouts
         raw = unsnapped(body)
+        known = layouts.read(raw)
+        if known is not None:
+            return Delivery(known, (), at)
         found = Found()
         try:
-            self._scan(raw, book, found)
+            self._scan(raw, layouts.book, found)
         except IndexError:
             fail("it is cut off", len(raw))
-        return Delivery(found.samples(raw, book), (), at, dict(found.unsupported))
+        samples = found.samples(raw, layouts.book)
+        ends = found.ends()
+        if ends is not None:
+            layouts.learn(raw, samples.numbers, ends)
+        return Delivery(samples, (), at, dict(found.unsupported))
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

@@ -31,7 +31,8 @@ class Found:
     """Samples as a scan meets them.
 
     ``stops`` tells where the sample ends, if it has the usual form; below 0: it ends there and has the value 0; 0: the
-    next of ``odd`` is meant. A scan that reads times and values itself hands out ``arrays``: series, times and values.
+    next of ``odd`` is meant. A scan that reads times and values itself hands out ``arrays``: series, times and values;
+    and ``array_stops``, if all have the usual form.
     """
 
     numbers: list[int] = field(default_factory=list)
@@ -39,6 +40,14 @@ class Found:
     odd: list[tuple[int, float]] = field(default_factory=list)
     unsupported: Counter[str] = field(default_factory=Counter)
     arrays: tuple[Counts, Counts, Values] | None = None
+    array_stops: Counts | None = None
+
+    def ends(self) -> Counts | None:
+        """The stops of all samples; None: some have no usual form, or there is more than samples."""
+        if self.unsupported or self.odd or (self.arrays is not None and self.array_stops is None):
+            return None
+        stops = np.array(self.stops, np.int64) if self.array_stops is None else self.array_stops
+        return stops if len(stops) else None
 
     def clear(self) -> None:
         """Forget everything, to scan again."""
