@@ -12,7 +12,8 @@ import pytest
 from tests.state.worlds import event, filled, found, journal, tamper
 from tightrope.base.errors import ConflictError, NotFoundError, StoreError, UsageError
 from tightrope.state.backup import back_up, restore
-from tightrope.state.database import FILE
+from tightrope.state.database import FILE, opened
+from tightrope.state.journal import Journal
 
 
 def test_a_backup_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -58,6 +59,19 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
         restore(str(tmp_path / "copy.db"), str(tmp_path / "store"))
     assert restore(str(tmp_path / "copy.db"), str(tmp_path / "store"), force=True).rows == 1
     assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.db", "store"]
+
+
+def test_the_store_of_a_running_server_is_not_replaced(tmp_path: Path) -> None:
+    where = str(tmp_path / "store")
+    filled(where, 5)
+    back_up(where, str(tmp_path / "copy.db"))
+    with opened(where) as database, database.held_alone():
+        with pytest.raises(StoreError, match="another server runs on"):
+            restore(str(tmp_path / "copy.db"), where, force=True)
+        filled(where, 8)
+    with opened(where) as database:
+        assert Journal(database).verify().rows == 8, "what the server wrote meanwhile is still there"
+    assert restore(str(tmp_path / "copy.db"), where, force=True).rows == 5
 
 
 def test_a_damaged_backup_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tightrope.base.errors import ConflictError, NotFoundError, StoreError, UsageError
-from tightrope.state.database import FILE, opened
+from tightrope.state.database import FILE, alone_in, opened
 from tightrope.state.journal import Journal
 
 _PAGES = 2000
@@ -57,7 +57,7 @@ def restore(source: str, where: str, *, force: bool = False) -> Backup:
 
     Raises:
         NotFoundError: There is no backup. ConflictError: There is a store already, and *force* is false.
-        StoreError: The backup is damaged.
+        StoreError: The backup is damaged, or a server runs on the store that it would take the place of.
     """
     copy = Path(source)
     if not copy.is_file():
@@ -73,9 +73,10 @@ def restore(source: str, where: str, *, force: bool = False) -> Backup:
         with closing(sqlite3.connect(copy)) as one, closing(sqlite3.connect(partial)) as other:
             one.backup(other)
         found = _checked(partial, str(copy))  # the copy of it: checking may bring its tables up to date
-        for ending in ("-wal", "-shm"):
-            target.with_name(FILE + ending).unlink(missing_ok=True)
-        partial.replace(target)
+        with alone_in(target.parent):
+            for ending in ("-wal", "-shm"):
+                target.with_name(FILE + ending).unlink(missing_ok=True)
+            partial.replace(target)
     except sqlite3.Error as error:
         raise StoreError(f"{copy} is damaged: {error}", remedy="take another backup") from None
     except OSError as error:

@@ -57,24 +57,15 @@ class Database:
         Raises:
             StoreError: Another process serves from it.
         """
-        taken = StoreError(
-            f"another server runs on {self.where}", remedy="end it first, or give this one a store of its own"
-        )
         if self.engine.dialect.name == "postgresql":
             with _told(self.where), self.engine.connect() as connection:
                 if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SERVING}).scalar():
-                    raise taken
+                    raise _served(self.where)
                 connection.commit()
                 yield
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _SERVING})
             return
-        import fcntl
-
-        with Path(self.where).with_name("serving").open("w", encoding="utf-8") as mark:
-            try:
-                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise taken from None
+        with alone_in(Path(self.where).parent):
             yield
 
     @contextmanager
@@ -85,6 +76,27 @@ class Database:
         one_by_one = self._turn if self.engine.dialect.name == "sqlite" else nullcontext()
         with one_by_one, _told(self.where), connect() as connection, connection.begin():
             yield connection
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the one that serves the SQLite store in *folder*, or puts another in its place, until the block ends.
+
+    Raises:
+        StoreError: Another process does so.
+    """
+    import fcntl
+
+    with (folder / "serving").open("w", encoding="utf-8") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _served(str(folder / FILE)) from None
+        yield
+
+
+def _served(where: str) -> StoreError:
+    return StoreError(f"another server runs on {where}", remedy="end it first, or give this one a store of its own")
 
 
 @contextmanager
