@@ -1,0 +1,1 @@
+"""Releases that are held: who waits for an answer, what it will be told, and when."""
