@@ -1,0 +1,153 @@
+"""Pipelines over the API: applied, started, followed live, cancelled, retried, settled; by people and by hooks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.world import World, until
+from tests.cli.world import run as command
+from tests.delivery.pipeline_world import Shop
+
+PIPELINE = """\
+apiVersion: tightrope.dev/v1
+kind: Pipeline
+metadata: {{name: {name}}}
+spec:
+  service: checkout
+  repository: {repository}
+  triggers: {{push: {{branches: [main]}}, manual: {{inputs: {{region: {{default: eu, oneOf: [eu, us]}}}}}}}}
+  stages:
+{stages}
+"""
+STAGES = """\
+    - name: build
+      steps: [{name: make, run: 'echo "built for $INPUT_REGION"; echo v1 > app', artifacts: app}]
+    - {name: ask, gate: {}}
+    - {name: ship, deploy: {run: 'cp app LIVE', observe: 'test -f LIVE'}}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path / "repositories")
+    shop.commit({"a": "1"})
+    return shop
+
+
+@pytest.fixture
+def applied(world: World, shop: Shop, tmp_path: Path) -> Iterator[str]:
+    name = f"deliver-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}"
+    text = PIPELINE.format(name=name, repository=shop.bare, stages=STAGES.replace("LIVE", str(tmp_path / "live")))
+    assert world.ask("PUT", "/api/v1/specs", content=text).status_code == 200
+    until(lambda: world.get(f"/api/v1/pipelines/{name}").status_code == 200)
+    yield name
+    gone = world.ask("DELETE", f"/api/v1/specs/Pipeline/{name}", headers={"If-Match": "*"})
+    assert gone.status_code in {200, 204}, gone.text
+
+
+def over(world: World, number: int) -> Any:
+    until(lambda: world.get(f"/api/v1/runs/{number}").json()["finishedAt"] is not None)
+    return world.get(f"/api/v1/runs/{number}").json()
+
+
+def test_a_pipeline_is_started_followed_and_shown(world: World, applied: str, tmp_path: Path) -> None:
+    started = world.post(f"/api/v1/pipelines/{applied}/runs", "operator", json={"inputs": {"region": "us"}})
+    assert started.status_code == 201, started.text
+    number = started.json()["number"]
+    assert started.headers["location"] == f"/api/v1/runs/{number}"
+    kinds: list[str] = []
+    written = ""
+    last: Any = {}
+    with world.client("viewer").stream("GET", f"/api/v1/runs/{number}/stream") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                kinds.append(line.removeprefix("event: "))
+            elif line.startswith("data: "):
+                last = json.loads(line.removeprefix("data: "))
+                written += last["text"] if kinds[-1] == "log" and last["step"] == "build/make" else ""
+    assert kinds[0] == "run"
+    assert kinds[-1] == "end"
+    assert last == {"state": "succeeded"}
+    assert written == "built for us\n"
+    found = over(world, number)
+    assert found["by"] == "operator"
+    assert [stage["state"] for stage in found["stages"]] == ["succeeded"] * 4
+    decision = found["stages"][2]["steps"][0]["outcome"]["decision"]
+    assert world.get(f"/api/v1/decisions/{decision}").json()["decision"]["service"] == "checkout"
+    deployed = world.get("/api/v1/deployments?service=checkout&limit=1").json()["items"][0]
+    assert (deployed["decision"], deployed["revision"]) == (decision, found["revision"])
+    assert (tmp_path / "live").read_text() == "v1\n"
+    (artifact,) = found["stages"][1]["steps"][0]["outcome"]["artifacts"]
+    fetched = world.get(f"/api/v1/runs/{number}/artifacts/{artifact['digest']}", "viewer")
+    assert hashlib.sha256(fetched.content).hexdigest() == artifact["digest"]
+    assert world.get(f"/api/v1/runs/{number}/artifacts/{'0' * 64}").status_code == 404
+    assert world.get(f"/api/v1/pipelines/{applied}").json()["lastRun"]["number"] == number
+    assert number in [one["number"] for one in world.get(f"/api/v1/runs?pipeline={applied}").json()["items"]]
+
+
+def test_logs_are_read_from_any_byte_on(world: World, applied: str) -> None:
+    number = world.post(f"/api/v1/pipelines/{applied}/runs", json={}).json()["number"]
+    over(world, number)
+    plain = world.get(f"/api/v1/runs/{number}/logs?step=build/make&offset=6")
+    assert plain.text == "for eu\n"
+    assert plain.headers["content-type"] == "text/plain; charset=utf-8"
+    assert (plain.headers["x-next-offset"], plain.headers["x-log-ended"]) == ("13", "true")
+    told = world.get(f"/api/v1/runs/{number}/logs?step=build/make&form=json").json()
+    assert told == {"step": "build/make", "offset": 0, "nextOffset": 13, "ended": True, "text": "built for eu\n"}
+    assert world.get(f"/api/v1/runs/{number}/logs?step=nope").status_code == 404
+
+
+def test_what_does_not_fit_is_refused_in_words(world: World, applied: str) -> None:
+    mars = world.post(f"/api/v1/pipelines/{applied}/runs", json={"inputs": {"region": "mars"}})
+    assert (mars.status_code, mars.json()["detail"]) == (400, "region is 'mars'")
+    gone = world.post(f"/api/v1/pipelines/{applied}/runs", json={"revision": "nope"})
+    assert gone.status_code == 404
+    assert "'nope' is no commit of" in gone.json()["detail"]
+    assert world.post(f"/api/v1/pipelines/{applied}/runs", "viewer", json={}).status_code == 403
+    assert world.post(f"/api/v1/pipelines/{applied}/runs", "basket", json={}).status_code == 403
+    assert world.get(f"/api/v1/pipelines/{applied}", "basket").status_code == 403
+    assert applied not in [one["name"] for one in world.get("/api/v1/pipelines", "basket").json()["items"]]
+
+
+def test_a_push_that_is_told_twice_starts_once(world: World, applied: str, shop: Shop) -> None:
+    sha = shop.commit({"a": "2"})
+    told = {"repository": str(shop.bare), "ref": "refs/heads/main", "after": sha}
+    first = world.post("/api/v1/pipelines/pushes", "operator", json=told).json()["items"]
+    second = world.post("/api/v1/pipelines/pushes", "operator", json=told).json()["items"]
+    assert [one["pipeline"] for one in first] == [applied]
+    assert [one["number"] for one in first] == [one["number"] for one in second]
+    assert over(world, first[0]["number"])["trigger"] == "push"
+    bad = world.post("/api/v1/pipelines/pushes", "operator", json=told | {"ref": "main"})
+    assert bad.status_code == 422
+
+
+def test_the_command_line_starts_and_follows_what_a_server_carries_out(world: World, applied: str) -> None:
+    environment = {"TIGHTROPE_TOKEN": world.tokens["operator"]}
+    from click.testing import CliRunner
+
+    from tightrope.cli.main import cli
+
+    done = CliRunner().invoke(cli, ["pipeline", "run", applied, "--server", world.url], env=environment)
+    assert done.exit_code == 0, done.output
+    assert [line.split()[:2] for line in done.stdout.splitlines()[:4]] == [
+        ["ok", "checkout"],
+        ["ok", "build"],
+        ["ok", "ask"],
+        ["ok", "ship"],
+    ]
+    assert "GO, standard D-" in done.stdout
+    number = over(world, world.get(f"/api/v1/runs?pipeline={applied}&limit=1").json()["items"][0]["number"])["number"]
+    logs = CliRunner().invoke(
+        cli, ["pipeline", "logs", str(number), "build/make", "--server", world.url], env=environment
+    )
+    assert logs.output == "built for eu\n"
+    retried = CliRunner().invoke(cli, ["pipeline", "retry", str(number), "--server", world.url], env=environment)
+    assert "nothing in run" in str(retried.exception)
+    assert command("pipeline", "list").exit_code == 2
