@@ -5,7 +5,8 @@ All rules look every minute for an hour. A trial is a row: bad requests of canar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -130,6 +131,74 @@ def flagger(trials: Trials, *, least: float, failures: int = 5) -> npt.NDArray[n
     return np.cumsum(failed, 1) >= failures
 
 
+def mann_whitney(trials: Trials, *, first: int = 10, paths: int = 200) -> npt.NDArray[np.bool_]:
+    """Kayenta's judge, with the errors of each minute as samples: alarms where it calls the canary's High.
+
+    The lower end of the two-sided 98 % Mann-Whitney interval of the shift (normal approximation, ties and continuity
+    corrected) must lie above a quarter of the Hodges-Lehmann estimate. Both are roots of a step function, searched to
+    1e-4 as Kayenta does; where both are 0, it is chance on which side of 0 the search ends. Only the first *paths*
+    releases are judged, which takes long enough.
+    """
+    from scipy.optimize import brentq
+
+    found = np.zeros((min(paths, len(trials.canary)), trials.canary.shape[1]), np.bool_)
+    for path, look in np.ndindex(*found.shape):
+        if look + 1 < first or found[path, :look].any():
+            continue
+        one, other = trials.canary[path, : look + 1], trials.baseline[path, : look + 1]
+        shifted = _RankSum(one, other)
+        if not shifted.spread or shifted.low == shifted.high:
+            continue
+        found[path, look] = shifted.lower(brentq) > 0.25 * abs(shifted.estimate(brentq))
+    return found
+
+
+_SURE_98 = 2.3263478740408408  # normal quantile of 99 %
+
+
+class _RankSum:
+    """The rank sum of one sample moved by a shift against another; both hold whole numbers."""
+
+    def __init__(self, one: Ints, other: Ints) -> None:
+        self._one, self._other, self._size = one, other, len(one)
+        self.low, self.high = int(one.min() - other.max()), int(one.max() - other.min())
+        self._pairs = np.bincount((one[:, None] - other[None, :]).ravel() - self.low)
+        self._above = len(one) ** 2 - np.cumsum(self._pairs)
+        self.spread = self._sigma(np.bincount(one), np.bincount(other))
+
+    def z(self, shift: float, correction: float) -> float:
+        """How far the rank sum lies above its mean, in standard deviations."""
+        whole = math.floor(shift)
+        place = whole - self.low
+        above, spread = float(self._above[min(max(place, 0), len(self._above) - 1)]), self.spread
+        if place < 0:
+            above = float(self._size**2)
+        if shift == whole and 0 <= place < len(self._pairs):
+            above += float(self._pairs[place]) / 2
+            least = min(int(self._one.min()) - whole, int(self._other.min()))
+            spread = self._sigma(np.bincount(np.concatenate([self._one - whole, self._other]) - least)) or 1e-9
+        return (above - self._size**2 / 2 - correction) / spread
+
+    def lower(self, search: Callable[..., float]) -> float:
+        """The lower end of the 98 % interval of the shift."""
+        return self._root(lambda shift: self.z(shift, 0.5) - _SURE_98, search)
+
+    def estimate(self, search: Callable[..., float]) -> float:
+        """The Hodges-Lehmann estimate of the shift."""
+        return self._root(lambda shift: self.z(shift, 0.0), search)
+
+    def _root(self, function: Callable[[float], float], search: Callable[..., float]) -> float:
+        """Where the function crosses 0, to 1e-4; the end that is nearest where it does not."""
+        if function(self.low) <= 0:
+            return self.low
+        return self.high if function(self.high) >= 0 else search(function, self.low, self.high, xtol=1e-4)
+
+    def _sigma(self, *ties: Ints) -> float:
+        whole = 2 * self._size
+        tied = sum(int((one**3 - one).sum()) for one in ties)
+        return math.sqrt(max(0.0, self._size**2 / 12 * ((whole + 1) - tied / (whole * (whole - 1)))))
+
+
 # --- what a rule does -----------------------------------------------------------------------------------------------
 
 
@@ -146,7 +215,7 @@ def score(alarms: npt.NDArray[np.bool_], trials: Trials) -> Score:
     """Judge a rule by its first alarms."""
     hit = alarms.any(1)
     first = np.where(hit, alarms.argmax(1), alarms.shape[1] - 1)
-    spent = np.cumsum(trials.canary, 1)[np.arange(len(first)), first]
+    spent = np.cumsum(trials.canary[: len(first)], 1)[np.arange(len(first)), first]
     return Score(float(hit.mean()), float(np.median(first[hit] + 1)) if hit.any() else 0.0, float(spent.mean()))
 
 

@@ -1,22 +1,46 @@
-"""``rollout``: what a release may cost, and how fast it may go for that."""
+"""``rollout``: what a release may cost, how fast it may go for that, and the release itself, watched to its end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from tightrope.base.units import parse_duration, parse_fraction, percent_text, span_text, time_text
-from tightrope.cli.options import at_option, incidents_option, output_option, spec_paths, specs_option, strict_option
-from tightrope.cli.output import progress, say, structured, table, warn
+from tightrope.cli.options import (
+    at_option,
+    chosen_server,
+    data_option,
+    incidents_option,
+    output_option,
+    server_option,
+    spec_paths,
+    specs_option,
+    strict_option,
+)
+from tightrope.cli.output import fitted, progress, quiet, say, structured, table, warn
 
 if TYPE_CHECKING:
+    from tightrope.cli.remote import Remote
     from tightrope.delivery.planner import Plan
+    from tightrope.delivery.rollouts.usecases import Rollouts
+
+KINDS = ("feature", "config", "reliability", "security", "emergency", "rollback")
+
+Document = dict[str, Any]
+_CODES = {"promoted": 0, "rolled back": 3, "failed": 5}
+_LOOKS_S = 0.5
+_HISTORY_WITHIN_S = 120
 
 
 @click.group()
 def rollout() -> None:
-    """Plan a release in steps that stays inside its share of the error budget."""
+    """Release in steps that stay inside a share of the error budget, and go back by themselves.
+
+    docs/rollouts.md tells how a service says how it is released.
+    """
 
 
 @rollout.command()
@@ -143,3 +167,455 @@ def _show(drawn: Plan, service: str, when: str) -> None:
     say(f"  as of    {when}", dim=True)
     for note in drawn.notes:
         warn(f"note: {note}")
+
+
+# --- the release itself ---------------------------------------------------------------------------------------------
+
+
+class Desk(Protocol):
+    """Where rollouts are begun and told: a server, or the store itself."""
+
+    def start(self, wanted: Document) -> Document:
+        """Begin one."""
+
+    def rollout(self, name: str) -> Document:
+        """One by its id or number."""
+
+    def rollouts(self, service: str, *, running: bool, limit: int) -> list[Document]:
+        """The newest."""
+
+    def tell(self, name: str, verb: str, document: Document) -> Document:
+        """Tell one something."""
+
+    def replay(self, name: str) -> Document:
+        """Decide one again."""
+
+
+@rollout.command()
+@click.argument("service")
+@specs_option
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--version", required=True, help="What is released, as telemetry and target call it.")
+@click.option("--previous", default="", help="What runs now, as telemetry and target call it.")
+@click.option("--environment", default="production", show_default=True, help="Where it is released.")
+@click.option("--revision", default="", help="The commit.")
+@click.option("--kind", type=click.Choice(KINDS), help="What the change is for; feature, if absent.")
+@click.option("--change", default="", help="What the gate is asked about, if neither version nor revision.")
+@click.option("--title", default="", help="A line for people.")
+@click.option("--url", default="", help="Where more is to be seen.")
+@click.option("--no-watch", is_flag=True, help="Begin it on the server, and do not wait for its end.")
+def start(
+    service: str,
+    files: tuple[str, ...],
+    data: str,
+    server: str,
+    form: str,
+    no_watch: bool,
+    **wanted: Any,
+) -> None:
+    """Release SERVICE by its RolloutStrategy, and watch it to its end.
+
+    With --server that server does it. With --data and -f this command does it alone, and is the one who watches: it
+    must not be ended before the release is over. Ctrl-C pauses; a second one rolls back, or lets go of a server's.
+
+    Exit 0 promoted, 3 rolled back, 5 where its end is unknown.
+    """
+    asked = chosen_server(server) if server or not files else ""
+    document = {"service": service} | {name: value for name, value in wanted.items() if value}
+    if asked:
+        from tightrope.cli.remote import Remote
+
+        with Remote(asked) as remote:
+            desk: Desk = _Served(remote)
+            begun = desk.start(document)
+            if no_watch:
+                _answer(begun, form)
+                return
+            _watch(desk, begun, form, alone=False)
+        return
+    if no_watch:
+        raise click.UsageError("Without a server nobody watches the release: leave --no-watch out, or give --server.")
+    if not data:
+        raise click.UsageError("Give --server URL, or --data DIR with the store, and -f PATH with the specs.")
+    from tightrope.app import load_specs, serving
+    from tightrope.loop.server import ServeSettings
+
+    paths = spec_paths(files)
+    load_specs(paths)
+    with serving(ServeSettings(spec_paths=paths, data=data), data) as alone:
+        desk = _Alone(alone.rollouts, alone.now)
+        _wait_for_history(alone.live, service)
+        _watch(desk, desk.start(document), form, alone=True)
+
+
+@rollout.command()
+@click.argument("name", metavar="[ROLLOUT]", default="")
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--watch", is_flag=True, help="Watch it to its end.")
+def status(name: str, data: str, server: str, form: str, watch: bool) -> None:
+    """Show a rollout, by its id or number; the newest, if absent."""
+    with _desk(server, data) as desk:
+        found = _meant(desk, name)
+        if watch:
+            _watch(desk, found, form, alone=False)
+        else:
+            _answer(found, form)
+
+
+@rollout.command()
+@click.argument("name", metavar="[ROLLOUT]", default="")
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--all", "whole", is_flag=True, help="All of the traffic at once, and not the next step.")
+@click.option("--reason", default="", help="Why; it is recorded.")
+def promote(name: str, data: str, server: str, form: str, whole: bool, reason: str) -> None:
+    """Take the next step now, without waiting for its bake or a proof; the allowance holds all the same."""
+    with _desk(server, data) as desk:
+        found = _meant(desk, name, running=True)
+        _answer(desk.tell(str(found["id"]), "promote", {"all": whole, "reason": reason}), form)
+
+
+@rollout.command()
+@click.argument("name", metavar="[ROLLOUT]", default="")
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--reason", default="", help="Why; it is recorded.")
+@click.option("--no-watch", is_flag=True, help="Do not wait until the old version has all of the traffic.")
+def abort(name: str, data: str, server: str, form: str, reason: str, no_watch: bool) -> None:
+    """Roll back; no gate is asked."""
+    with _desk(server, data) as desk:
+        found = _meant(desk, name, running=True)
+        told = desk.tell(str(found["id"]), "abort", {"reason": reason})
+        if no_watch:
+            _answer(told, form)
+        else:
+            _watch(desk, told, form, alone=False)
+
+
+@rollout.command()
+@click.argument("name", metavar="[ROLLOUT]", default="")
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--reason", default="", help="Why; it is recorded.")
+def pause(name: str, data: str, server: str, form: str, reason: str) -> None:
+    """Let it keep its weight until somebody resumes it; harm takes it back all the same."""
+    with _desk(server, data) as desk:
+        found = _meant(desk, name, running=True)
+        _answer(desk.tell(str(found["id"]), "pause", {"reason": reason}), form)
+
+
+@rollout.command()
+@click.argument("name", metavar="[ROLLOUT]", default="")
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--reason", default="", help="Why; it is recorded.")
+def resume(name: str, data: str, server: str, form: str, reason: str) -> None:
+    """Let a rollout that was paused go on."""
+    with _desk(server, data) as desk:
+        found = _meant(desk, name, running=True)
+        _answer(desk.tell(str(found["id"]), "resume", {"reason": reason}), form)
+
+
+@rollout.command("list")
+@data_option(required=False)
+@server_option
+@output_option
+@click.option("--service", default="", help="Only those of this service.")
+@click.option("--running", is_flag=True, help="Only those that are not over.")
+@click.option("--limit", type=click.IntRange(min=1, max=1000), default=50, show_default=True, help="At most so many.")
+def list_(data: str, server: str, form: str, service: str, running: bool, limit: int) -> None:
+    """List rollouts, newest first."""
+    with _desk(server, data) as desk:
+        found = desk.rollouts(service, running=running, limit=limit)
+    if form != "table":
+        structured(found, form)
+        return
+    if not found:
+        say("none: tightrope rollout start SERVICE --version V begins one")
+    rows = [
+        [
+            str(one["number"]),
+            one["service"],
+            one["environment"],
+            one["version"],
+            one["phase"],
+            _percent(one.get("weight")),
+            one["createdAt"],
+            one["why"],
+        ]
+        for one in found
+    ]
+    header = ["no", "service", "environment", "version", "phase", "weight", "begun", "why"]
+    for line in table(rows, right=(0, 5), header=header if rows else (), expendable=(7, 6)):
+        say(line)
+
+
+@rollout.command()
+@click.argument("name", metavar="[ROLLOUT]", default="")
+@data_option(required=False)
+@server_option
+@output_option
+def replay(name: str, data: str, server: str, form: str) -> None:
+    """Decide a rollout again from its record, and tell whether every turn comes out as it did.
+
+    Exit 0 where it does, 3 where it does not.
+    """
+    with _desk(server, data) as desk:
+        found = _meant(desk, name)
+        told = desk.replay(str(found["id"]))
+    if form != "table":
+        structured(told, form)
+    elif told["agrees"]:
+        say(f"AGREES  rollout {found['number']} · {told['turns']} turns come out as they did", bold=True)
+    else:
+        say(f"DIFFERS  rollout {found['number']} · from turn {told['differsAtTurn']} of {told['turns']} on", bold=True)
+    if not told["agrees"]:
+        raise click.exceptions.Exit(3)
+
+
+# --- watching -------------------------------------------------------------------------------------------------------
+
+
+def _watch(desk: Desk, found: Document, form: str, *, alone: bool) -> None:
+    """Show how a rollout goes until it is over; exit as it ended."""
+    import time
+
+    name, interrupts = str(found["id"]), 0
+    screen = _Screen(alone=alone)
+    while not found["over"]:
+        try:
+            screen.show(found)
+            time.sleep(_LOOKS_S)
+            found = desk.rollout(name)
+        except KeyboardInterrupt:
+            interrupts += 1
+            if interrupts == 1:
+                desk.tell(name, "pause", {"reason": "Ctrl-C"})
+            elif alone:
+                desk.tell(name, "abort", {"reason": "Ctrl-C"})
+            else:
+                screen.close()
+                warn(f"it stays paused on the server: tightrope rollout resume {found['number']}, or abort")
+                raise click.exceptions.Exit(130) from None
+    screen.close()
+    _answer(found, form)
+    code = _CODES.get(found["phase"], 5)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+class _Screen:
+    """Two lines that are drawn again on a terminal; in a pipe a line for everything that changes."""
+
+    def __init__(self, *, alone: bool) -> None:
+        import sys
+
+        self._alone = alone
+        self._live = sys.stderr.isatty() and not quiet()
+        self._drawn = 0
+        self._last: tuple[Any, ...] = ()
+
+    def show(self, one: Document) -> None:
+        """Draw it as it is now."""
+        lines = progress_lines(one, alone=self._alone)
+        if self._live:
+            self._clear()
+            for line in lines:
+                click.echo(fitted(line), err=True)
+            self._drawn = len(lines)
+            return
+        now = (one["phase"], one.get("weight"), one.get("paused"))
+        if now != self._last and not quiet():
+            click.echo(fitted(lines[0].strip()), err=True)
+        self._last = now
+
+    def close(self) -> None:
+        """Leave the screen to what follows."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._live and self._drawn:
+            click.echo(f"\x1b[{self._drawn}F\x1b[J", nl=False, err=True)
+            self._drawn = 0
+
+
+def progress_lines(one: Mapping[str, Any], *, alone: bool) -> list[str]:
+    """A rollout under way in two lines: weight, evidence and verdict; what was spent, and what this step may cost."""
+    said, objectives = one.get("evidence"), one.get("objectives") or []
+    parts = []
+    if one.get("begunAt"):
+        parts.append(span_text(one["elapsedSeconds"]))
+    if said:
+        parts += [each["text"] for each in said["explanations"] if each["bad"]][:1]
+        parts.append(f"evidence {said['text']}")
+        verdicts = [each for each in (said["harmInSeconds"], said["safeInSeconds"]) if each is not None]
+        if verdicts and said["verdict"] == "undecided":
+            parts.append(f"verdict in ~{span_text(max(1, min(verdicts)))}")
+    first = f"..  {one['phase']:<10}{_percent(one.get('weight')):>6}    {', '.join(parts) or one['why']}"
+    if not objectives or not one.get("begunAt"):
+        return [first]
+    worst = max(objectives, key=lambda each: (each["spentShare"] or 0) / (each["allowanceShare"] or 1))
+    spent = f"spent {_share(worst['spentShare'])} of {_share(worst['allowanceShare'])} % budget"
+    flight = f" · worst case of this step {_share(worst['worstShare'])} %" if worst["worstShare"] is not None else ""
+    keys = "Ctrl-C pauses, again rolls back" if alone else "Ctrl-C pauses, again lets go"
+    return [first, f"    {spent}{flight} · {keys}", f"    {one['why']}"]
+
+
+def _answer(one: Document, form: str) -> None:
+    if form != "table":
+        structured(one, form)
+        return
+    word = one["phase"].upper()
+    say(f"{word}  {one['service']} · {one['version']} · {one['environment']} · rollout {one['number']}", bold=True)
+    if one["why"]:
+        say(f"  why      {one['why']}")
+    if one.get("proof"):
+        say(f"  proof    {one['proof']}")
+    if not one["over"] and one.get("stage"):
+        step = f"step {one['stage']} of {len(one['stages'])}"
+        say(f"  weight   {_percent(one['weight'])}, {step}, seen {_percent(one['seenWeight'])}")
+    said = one.get("evidence")
+    if said:
+        say(f"  evidence {said['text']} of harm")
+        for each in said["explanations"]:
+            say(f"           {each['slo']}: {each['text']}")
+    for each in one.get("objectives") or []:
+        of = f"{each['canaryBad']:,} bad of {each['canaryTotal']:,} requests"
+        shares = f"{_share(each['spentShare'])} of {_share(each['allowanceShare'])} % budget spent"
+        say(f"  cost     {each['slo']}: {of}, {shares}")
+    if one.get("decision"):
+        say(f"  gate     {one['decision']}")
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share * 100:.4g} %"
+
+
+def _share(share: float | None) -> str:
+    return "?" if share is None else f"{share * 100:.2f}"
+
+
+# --- where it is asked ----------------------------------------------------------------------------------------------
+
+
+def _meant(desk: Desk, name: str, *, running: bool = False) -> Document:
+    """The rollout that is meant: by its name, else the newest; of several that run one must be named."""
+    if name:
+        return desk.rollout(name)
+    found = desk.rollouts("", running=running, limit=2)
+    if not found:
+        raise click.UsageError("There is no rollout under way." if running else "There is no rollout yet.")
+    if running and len(found) > 1:
+        raise click.UsageError("Several rollouts are under way: name one; tightrope rollout list --running has them.")
+    return found[0]
+
+
+@contextmanager
+def _desk(server: str, data: str) -> Iterator[Desk]:
+    asked = chosen_server(server) if server or not data else ""
+    if asked:
+        from tightrope.cli.remote import Remote
+
+        with Remote(asked) as remote:
+            yield _Served(remote)
+        return
+    if not data:
+        raise click.UsageError("Give --server URL, or --data DIR with the store.")
+    from tightrope.app import now, rollouts_at_hand
+
+    with rollouts_at_hand(data) as rollouts:
+        yield _Alone(rollouts, now)
+
+
+def _wait_for_history(live: Any, service: str) -> None:
+    """Wait until the service's objectives were evaluated once: nothing is known of the budget before."""
+    import time
+
+    from tightrope.base.errors import NotFoundError
+
+    for _ in range(_HISTORY_WITHIN_S * 10):
+        with suppress(NotFoundError):
+            wanted = len(live.snapshot.specs.of_service(service))
+            if wanted and len(live.assessments(service)) >= wanted and not live.backfills():
+                return
+        time.sleep(0.1)
+
+
+class _Served:
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def start(self, wanted: Document) -> Document:
+        found: Document = self._remote.post("/rollouts", wanted)
+        return found
+
+    def rollout(self, name: str) -> Document:
+        from urllib.parse import quote
+
+        found: Document = self._remote.get(f"/rollouts/{quote(name, safe='')}")
+        return found
+
+    def rollouts(self, service: str, *, running: bool, limit: int) -> list[Document]:
+        more = {"service": service} if service else {}
+        found: list[Document] = self._remote.get(
+            "/rollouts", running="true" if running else "false", limit=limit, **more
+        )["items"]
+        return found
+
+    def tell(self, name: str, verb: str, document: Document) -> Document:
+        found: Document = self._remote.post(f"/rollouts/{name}/{verb}", document)
+        return found
+
+    def replay(self, name: str) -> Document:
+        found: Document = self._remote.get(f"/rollouts/{name}/replay")
+        return found
+
+
+class _Alone:
+    def __init__(self, rollouts: Rollouts, now: Any) -> None:
+        self._rollouts = rollouts
+        self._now = now
+
+    def start(self, wanted: Document) -> Document:
+        from tightrope.delivery.rollouts.usecases import Wish
+        from tightrope.specs.model import ChangeKind
+
+        told: Document = dict(wanted)
+        if "kind" in told:
+            told |= {"kind": ChangeKind(told["kind"]), "kind_from": "given"}
+        return self._document(self._rollouts.start(Wish(**told), by=_user()))
+
+    def rollout(self, name: str) -> Document:
+        return self._document(self._rollouts.view(name))
+
+    def rollouts(self, service: str, *, running: bool, limit: int) -> list[Document]:
+        return [self._document(one) for one in self._rollouts.views(service=service, running=running, limit=limit)]
+
+    def tell(self, name: str, verb: str, document: Document) -> Document:
+        from tightrope.delivery.rollout import Said
+
+        said = Said.PROMOTE_ALL if document.get("all") else Said(verb)
+        return self._document(self._rollouts.say(name, said, by=_user(), reason=str(document.get("reason", ""))))
+
+    def replay(self, name: str) -> Document:
+        found = self._rollouts.replay(name)
+        return {"turns": found.turns, "agrees": found.differs_at is None, "differsAtTurn": found.differs_at}
+
+    def _document(self, view: Any) -> Document:
+        from tightrope.loop.rollouts import rollout_document
+
+        return rollout_document(view, self._now())
+
+
+def _user() -> str:
+    from tightrope.base.settings import environment
+
+    return environment("USER") or environment("USERNAME") or "somebody at a shell"

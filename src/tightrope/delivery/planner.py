@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -108,6 +109,8 @@ class Terms:
         alpha: Chance of a false alarm of the canary's test.
         inflation: Its cluster guard.
         longest_s: The longest bake of one stage; what cannot be told until then, a person decides.
+        least_requests: Requests that the canary must have had at a weight before a higher one.
+        grain: The smallest share that the target can give; weights are multiples of it.
     """
 
     allowance: Fraction = Fraction(1, 100)
@@ -116,6 +119,8 @@ class Terms:
     alpha: Fraction = Fraction(1, 20)
     inflation: Fraction = USUAL_INFLATION
     longest_s: int = 6 * 3600
+    least_requests: int = 0
+    grain: Fraction = Fraction(1, 10_000)
 
     def __post_init__(self) -> None:
         if not 0 < self.allowance <= 1:
@@ -125,6 +130,10 @@ class Terms:
             )
         if self.longest_s < self.reaction.total_s:
             raise UsageError("a stage must last as long as the reaction at least", remedy="give a longer longest bake")
+
+    def weights(self) -> tuple[Fraction, ...]:
+        """The weights to choose from that the target can give."""
+        return tuple(one for one in WEIGHTS if (one / self.grain).denominator == 1)
 
     def share(self) -> Fraction:
         """The share that is given out: half of the allowance where care is asked for."""
@@ -308,13 +317,17 @@ def plan(promises: Sequence[Promise], terms: Terms) -> Plan:
     """
     if not promises:
         raise UsageError("a rollout is planned against promises", remedy="name a service that has an SLO")
-    known = tuple(promises)
+    return _drawn(tuple(promises), terms)
+
+
+@lru_cache(maxsize=64)
+def _drawn(known: tuple[Promise, ...], terms: Terms) -> Plan:
     spent = [one.name for one in known if terms.allowance_of(one) <= 0]
     if spent:
         return _none(known, terms, f"nothing is left of the budget of {' and '.join(spent)}")
     best: tuple[int, Fraction, tuple[Stage, ...], Fraction | None] | None = None
     for watched in (*((Fraction(2),) if terms.guarded else ()), Fraction(5), Fraction(10), Fraction(0), None):
-        for weight in WEIGHTS:
+        for weight in terms.weights():
             stages = _stages(known, terms, weight, watched)
             if stages is None:
                 continue
@@ -348,8 +361,8 @@ def _stages(
     Args:
         watched: How many times the errors the bake is to show; 0 stands for half of the requests, None for nothing.
     """
-    first = max((one for one in WEIGHTS if one <= proof / (10 if terms.guarded else 4)), default=None)
-    between = max((one for one in WEIGHTS if one <= proof / 3), default=None) if terms.guarded else None
+    first = max((one for one in terms.weights() if one <= proof / (10 if terms.guarded else 4)), default=None)
+    between = max((one for one in terms.weights() if one <= proof / 3), default=None) if terms.guarded else None
     reaction_s = terms.reaction.total_s
     before = sorted({one for one in (first, between) if one is not None})
     ladder = [(weight, _slowest(promises, weight, Fraction(0), terms), _SHOWS_HALF) for weight in before]
@@ -370,7 +383,7 @@ def _stages(
     for place, (weight, told_s, purpose) in enumerate(ladder):
         if told_s is None or told_s > terms.longest_s:
             return None
-        seconds = max(reaction_s, told_s)
+        seconds = max(reaction_s, told_s, min(_exposed_s(promises, weight, terms), terms.longest_s))
         after = _after(promises, paid, weight, seconds)
         reserved = _is_inside(promises, terms, after, weight)
         if not reserved and weight <= proof:
@@ -393,6 +406,88 @@ def _stages(
     return tuple(stages)
 
 
+def given(
+    promises: Sequence[Promise], terms: Terms, steps: Sequence[tuple[Fraction, int]], *, beyond: bool = False
+) -> Plan:
+    """Take weights and bakes as they were given, and tell what they can cost at most.
+
+    Where care is asked for, bakes are twice as long. What does not fit into the allowance takes a proof; the first
+    step has nothing before it that could prove anything, so there somebody must have accepted the cost.
+
+    Args:
+        steps: Rising weights, each with its bake in seconds; all of the traffic is added where it is missing.
+        beyond: The first step may cost more than the allowance.
+
+    Raises:
+        UsageError: There is no promise or no step, or the weights do not rise.
+    """
+    if not promises or not steps:
+        raise UsageError("a rollout is planned against promises, in steps", remedy="name an SLO, and one step or more")
+    known = tuple(promises)
+    ladder = [*steps] if steps[-1][0] >= ALL else [*steps, (ALL, 2 * _reach(terms))]
+    weights = [Fraction(0), *(weight for weight, _ in ladder)]
+    if any(one >= other for one, other in pairwise(weights)) or weights[-1] > ALL:
+        raise UsageError("the weights of a rollout rise, up to 100 %", remedy="give each step more than the last")
+    spent = [one.name for one in known if terms.allowance_of(one) <= 0]
+    if spent:
+        return _none(known, terms, f"nothing is left of the budget of {' and '.join(spent)}")
+    stages: list[Stage] = []
+    paid = [Fraction(0)] * len(known)
+    for weight, bake_s in ladder:
+        seconds = max(_reach(terms), bake_s * (2 if terms.guarded else 1))
+        inside = _is_inside(known, terms, paid, weight)
+        if not inside and not stages and not beyond:
+            return _none(known, terms, _why_beyond(known, terms, weight))
+        stages.append(Stage(weight, seconds, inside, "as given"))
+        paid = _after(known, paid, weight, seconds)
+    costs = tuple(_cost(one, terms, stages) for one in known)
+    proof = next((stage.weight for stage in reversed(stages) if stage.weight < ALL), None)
+    detections = tuple(_detection(known, terms, proof, ratio) for ratio in RATIOS) if proof else ()
+    notes = []
+    if any(before > terms.allowance_of(one) for one, before in zip(known, paid, strict=True)):
+        notes.append("errors as they are now would spend the allowance before the end, though the release is fine")
+    if any(not stage.reserved for stage in stages[1:]):
+        notes.append("where total failure does not fit, the stage takes a proof of no harm, and its flight is declared")
+    return Plan(known, terms, tuple(stages), costs, detections, proof, "weights and bakes are as given", tuple(notes))
+
+
+def _why_beyond(promises: Sequence[Promise], terms: Terms, weight: Fraction) -> str:
+    reach = _reach(terms)
+    one = next(one for one in promises if one.worst(weight, reach) > terms.allowance_of(one))
+    return (
+        f"{_percent(weight)} of the traffic could spend {float(one.worst(weight, reach)):,.1f} of {one.name} "
+        f"within the {span_text(reach)} until a rollback, and the allowance is {float(terms.allowance_of(one)):,.1f}"
+    )
+
+
+def slower(plan: Plan, stage: int | None, *, planned: bool) -> Plan:
+    """The same rollout with more care from its present stage on: smaller steps, longer bakes, the same promise of cost.
+
+    Args:
+        stage: Where it is; None: before the first weight.
+        planned: Its steps may be drawn up anew; given ones only bake longer.
+    """
+    if not plan.stages:
+        return plan
+    kept = plan.stages[: 0 if stage is None else stage + 1]
+    weight = kept[-1].weight if kept else Fraction(0)
+    rest = plan.stages[len(kept) :]
+    if planned:
+        guarded = _drawn(plan.promises, replace(plan.terms, guarded=True))
+        rest = tuple(one for one in guarded.stages if one.weight > weight) or rest
+    stages = [replace(one, bake_s=2 * one.bake_s) if one is kept[-1] else one for one in kept]
+    for one in rest:
+        inside = _is_inside(plan.promises, plan.terms, [Fraction(0)] * len(plan.promises), one.weight)
+        stages.append(replace(one, bake_s=one.bake_s if planned else 2 * one.bake_s, reserved=inside))
+    return replace(plan, stages=tuple(stages), notes=(*plan.notes, "slowed down: the policy asks for care now"))
+
+
+def _exposed_s(promises: Sequence[Promise], weight: Fraction, terms: Terms) -> int:
+    """How long the canary takes for the requests that it must have had."""
+    flows = [one.usual * weight for one in promises if not one.unit_s and one.usual]
+    return math.ceil(terms.least_requests / min(flows)) if terms.least_requests and flows else 0
+
+
 def _after(promises: Sequence[Promise], paid: Sequence[Fraction], weight: Fraction, seconds: int) -> list[Fraction]:
     """What the errors there are anyway may have cost after a bake."""
     return [before + _HEADROOM * one.background(weight, seconds) for one, before in zip(promises, paid, strict=True)]
@@ -413,10 +508,11 @@ def _slowest_proof(promises: Sequence[Promise], weight: Fraction, terms: Terms) 
 
 
 def _why_none(promises: Sequence[Promise], terms: Terms) -> str:
+    least = min(terms.weights(), default=ALL)
     for one in promises:
-        if one.worst(WEIGHTS[0], _reach(terms)) > terms.allowance_of(one):
+        if one.worst(least, _reach(terms)) > terms.allowance_of(one):
             return (
-                f"even {_percent(WEIGHTS[0])} of the traffic could spend more of {one.name} than its allowance of "
+                f"even {_percent(least)} of the traffic could spend more of {one.name} than its allowance of "
                 f"{float(terms.allowance_of(one)):,.1f} within the {span_text(_reach(terms))} until a rollback"
             )
     return "a canary no worse than what runs now would spend the allowance on the errors there are anyway"
@@ -470,7 +566,7 @@ def _none(promises: tuple[Promise, ...], terms: Terms, why: str) -> Plan:
 
 
 def _limit(promises: Sequence[Promise], terms: Terms, proof: Fraction, watched: Fraction | None) -> str:
-    larger = min((one for one in (*WEIGHTS, ALL) if one > proof), default=ALL)
+    larger = min((one for one in (*terms.weights(), ALL) if one > proof), default=ALL)
     for one in promises:
         if one.worst(larger, _reach(terms)) > terms.allowance_of(one):
             return f"more than {_percent(proof)} could spend the allowance of {one.name} before a rollback takes effect"
@@ -566,20 +662,18 @@ def next_weight(plan: Plan, progress: Progress) -> NextStep:
     if danger:
         return NextStep(Act.ROLL_BACK, Fraction(0), None, danger)
     if not here.reserved and max(progress.unseen_s) > plan.terms.reaction.measure_s:
-        back = max(number for number, stage in enumerate(plan.stages) if stage.reserved)
-        return NextStep(
-            Act.LOWER,
-            plan.stages[back].weight,
-            back,
-            f"nothing was measured for {span_text(max(progress.unseen_s))}, and this weight is not covered blindly",
-        )
+        why = f"nothing was measured for {span_text(max(progress.unseen_s))}, and this weight is not covered blindly"
+        back = max((number for number, stage in enumerate(plan.stages) if stage.reserved), default=None)
+        if back is None or back > progress.stage:
+            return NextStep(Act.ROLL_BACK, Fraction(0), None, why)
+        return NextStep(Act.LOWER, plan.stages[back].weight, back, why)
     return _onward(plan, progress, here, progress.stage)
 
 
 def _begin(plan: Plan, progress: Progress) -> NextStep:
     if not plan.stages:
         return NextStep(Act.ASK, Fraction(0), None, plan.why)
-    if not _fits(plan, progress, plan.stages[0].weight):
+    if plan.stages[0].reserved and not _fits(plan, progress, plan.stages[0].weight):
         return NextStep(Act.ASK, Fraction(0), None, "the first weight does not fit into the allowance now")
     return NextStep(Act.RAISE, plan.stages[0].weight, 0, plan.stages[0].purpose)
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tightrope.base.errors import DataError
-from tightrope.base.units import DAY_S, HOUR_S, WEEK_S
+from tightrope.base.errors import DataError, NotFoundError
+from tightrope.base.units import DAY_S, HOUR_S, WEEK_S, time_text
+from tightrope.delivery.canary import NANO, Counts, Harm, Safe, Undecided
 from tightrope.delivery.planner import Plan, Promise, Stage
+from tightrope.delivery.rollouts.standing import Standing
 from tightrope.loop.assess import Assessment
 from tightrope.loop.documents import number
 from tightrope.policy.states import named
+from tightrope.sli.slices import Slices
 from tightrope.specs.model import ShipHow
+
+if TYPE_CHECKING:
+    from tightrope.delivery.rollouts.usecases import Shown, View
 
 _MORE = Fraction(11, 10)
 """What the peak has on top of the busiest hour."""
@@ -40,6 +46,52 @@ def is_guarded(assessments: Sequence[Assessment]) -> bool:
 def slice_s(assessments: Sequence[Assessment]) -> int:
     """The longest slice of the objectives, seconds: nothing is measured sooner."""
     return max(one.units.step_s for one in assessments if one.watched)
+
+
+def standing_of(assessments: Sequence[Assessment], names: Sequence[str] = ()) -> Standing:
+    """Where the objectives of a service stand, those of the SLOs named, or all.
+
+    Raises:
+        NotFoundError: There is none. DataError: The telemetry is too old, or there was no traffic.
+    """
+    chosen = [one for one in assessments if one.watched and (not names or one.slo.name in names)]
+    missing = [name for name in names if name not in {one.slo.name for one in chosen}]
+    if missing or not chosen:
+        what = f"the SLO {missing[0]}" if missing else "the SLOs of this service"
+        raise NotFoundError(
+            f"nothing was evaluated yet of {what}", remedy="wait for its first evaluation, or check its source"
+        )
+    guarded = is_guarded([one for one in assessments if one.watched])
+    return Standing(
+        promises=tuple(_promise(one) for one in chosen),
+        objectives=tuple((one.slo, one.objective) for one in chosen),
+        history=tuple(_last_hour(one) for one in chosen),
+        guarded=guarded,
+        slice_s=slice_s(chosen),
+        pages=pages_of(assessments)[0],
+    )
+
+
+def pages_of(assessments: Sequence[Assessment]) -> tuple[tuple[str, ...], bool]:
+    """Which alerts page for a service now, and whether its policy asks for care."""
+    watched = [one for one in assessments if one.watched]
+    pages = sorted(
+        f"{one.title} {condition.name}" for one in watched for condition in one.firing if condition.severity == "page"
+    )
+    return tuple(pages), is_guarded(watched)
+
+
+def slices_of(assessments: Sequence[Assessment], title: str, since: int, until: int) -> Slices | None:
+    """The unit slices of one objective between two instants; None where nothing is known of it."""
+    one = next((one for one in assessments if one.title == title and one.watched), None)
+    return None if one is None else one.units.between(since, until)
+
+
+def _last_hour(one: Assessment) -> Counts:
+    """Bad and total events of the last hour: how often requests fail as the service runs now."""
+    units = one.units
+    recent = units.between(one.statement.at - HOUR_S, one.statement.at)
+    return Counts(int(recent.bad.sum()) // units.scale, int(recent.total.sum()) // units.scale)
 
 
 def _promise(one: Assessment) -> Promise:
@@ -141,4 +193,102 @@ def _stage(plan: Plan, index: int, stage: Stage) -> dict[str, Any]:
         "needsProof": not stage.reserved,
         "purpose": stage.purpose,
         "worst": [number(one.worst(stage.weight, reach)) for one in plan.promises],
+    }
+
+
+def rollout_document(view: View, now: int) -> dict[str, Any]:
+    """A rollout as plain values, the same in every front."""
+    run, wish, state = view.run, view.wish, view.state
+    known: dict[str, Any] = {
+        "id": run.id,
+        "number": run.number,
+        "service": wish.service,
+        "environment": wish.environment,
+        "version": wish.version,
+        "previous": wish.previous or None,
+        "kind": wish.kind.value,
+        "by": run.by,
+        "phase": view.phase.value,
+        "over": view.phase.over or view.step.state.over,
+        "why": view.step.why if state is None else state.why,
+        "createdAt": time_text(run.created_at),
+    }
+    if state is None:
+        return known
+    said = state.verdict
+    stage = None if state.stage is None else state.plan.stages[state.stage]
+    reach = state.plan.terms.reaction.total_s
+    return known | {
+        "decision": state.decision or None,
+        "proof": state.proof or None,
+        "weight": number(state.weight),
+        "seenWeight": number(state.seen),
+        "stage": None if state.stage is None else state.stage + 1,
+        "stages": [_stage(state.plan, place, one) for place, one in enumerate(state.plan.stages)],
+        "guarded": state.plan.terms.guarded or state.slowed,
+        "paused": state.paused,
+        "begunAt": None if state.begun_at is None else time_text(state.begun_at),
+        "settledAt": None if state.settled_at is None else time_text(state.settled_at),
+        "endedAt": None if state.ended_at is None else time_text(state.ended_at),
+        "elapsedSeconds": None if state.begun_at is None else (state.ended_at or now) - state.begun_at,
+        "bakeSeconds": None if stage is None else stage.bake_s,
+        "bakedSeconds": None if state.settled_at is None or stage is None else max(0, now - state.settled_at),
+        "evidence": None if said is None else _evidence(said),
+        "objectives": [
+            {
+                "slo": tally.name,
+                "unit": "slices" if promise.unit_s else "events",
+                "allowed": number(promise.allowed),
+                "spent": number(tally.spent),
+                "blind": number(tally.charged),
+                "allowance": number(cost.allowance),
+                "inFlight": number(cost.in_flight),
+                "spentShare": number(tally.spent / promise.allowed if promise.allowed else None),
+                "allowanceShare": number(cost.allowance / promise.allowed if promise.allowed else None),
+                "worstShare": number(
+                    None
+                    if stage is None or not promise.allowed
+                    else (tally.spent + promise.worst(stage.weight, reach)) / promise.allowed
+                ),
+                "canaryBad": tally.bad,
+                "canaryTotal": tally.requests,
+                "atStage": tally.at_stage,
+                "measuredTo": None if tally.until is None else time_text(tally.until),
+            }
+            for promise, tally, cost in zip(state.plan.promises, state.tallies, state.plan.costs, strict=True)
+        ],
+    }
+
+
+def turn_document(one: Shown) -> dict[str, Any]:
+    """One turn of a rollout, as it is drawn."""
+    shown = one.shown
+    return {
+        "turn": one.number,
+        "at": time_text(one.at),
+        "phase": shown["phase"],
+        "weight": number(Fraction(shown["weight"])),
+        "seenWeight": None if shown["seen"] is None else number(Fraction(shown["seen"])),
+        "harm": None if shown["harmNano"] is None else round(shown["harmNano"] / NANO, 6),
+        "bound": round(shown["boundNano"] / NANO, 6),
+        "spent": {name: number(Fraction(text)) for name, text in shown["spent"].items()},
+        "why": shown["why"],
+        "deeds": list(shown["deeds"]),
+    }
+
+
+def _evidence(said: Safe | Undecided | Harm) -> dict[str, Any]:
+    return {
+        "verdict": type(said).__name__.lower(),
+        "harm": round(said.harm_nano / NANO, 6),
+        "proof": None if said.proof_nano is None else round(said.proof_nano / NANO, 6),
+        "bound": round(said.bound_nano / NANO, 6),
+        "text": said.evidence,
+        "why": said.why,
+        "harmInSeconds": said.harm_in_s if isinstance(said, Undecided) else None,
+        "safeInSeconds": said.safe_in_s if isinstance(said, Undecided) else None,
+        "explanations": [
+            {"slo": one.name, "hits": one.hits, "bad": one.bad, "expected": number(one.expected), "text": str(one)}
+            for one in said.explanations
+        ],
     }
