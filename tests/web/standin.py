@@ -14,14 +14,22 @@ from tightrope.access.usecases import Access
 from tightrope.alerting.grouping import Seen, Watched
 from tightrope.app import _judged, quota_in
 from tightrope.base.errors import NotFoundError
+from tightrope.delivery.holds.usecases import Holds
+from tightrope.delivery.pipelines.store import Shelves
+from tightrope.delivery.pipelines.usecases import Pipelines
+from tightrope.delivery.rollouts.usecases import Rollouts
+from tightrope.delivery.usecases import Deliveries
 from tightrope.engine.plan import Incident
 from tightrope.loop.assess import Assessment, Read, assess
 from tightrope.loop.live import Live
+from tightrope.loop.rollouts import pages_of, standing_of
 from tightrope.loop.server import Server, ServeSettings
 from tightrope.loop.snapshot import Backfill, Snapshot, Turned
 from tightrope.loop.standing import by_service
 from tightrope.notify.usecases import Alerting, Notifications
+from tightrope.policy.decision import Decision, GateRequest
 from tightrope.policy.usecases import DecisionBook, Exceptions
+from tightrope.runs.usecases import Runs
 from tightrope.specs.model import ChannelType, NotificationChannel, Slo, Specs
 from tightrope.specs.usecases import Shelf
 from tightrope.state.database import opened
@@ -123,6 +131,27 @@ def standin(
         access = Access(database, required=required, oidc=oidc)
         shelf = Shelf(database, paths, _judged)
         told = alerts(database, assessments) if alerts is not None else None
+
+        def decided(request: GateRequest) -> Decision:
+            return world.server.decide(request)
+
+        def weighed(request: GateRequest) -> Decision:
+            return world.server.weigh(request)
+
+        deliveries = Deliveries(database, specs=lambda: still.snapshot.specs, clock=lambda: world.clock)
+        runs = Runs(database, clock=lambda: world.clock)
+        rollouts = Rollouts(
+            database,
+            runs,
+            specs=lambda: still.snapshot.specs,
+            ask=decided,
+            weigh=weighed,
+            stands=lambda service, slos: standing_of(still.assessments(service), slos),
+            pages=lambda service: pages_of(still.assessments(service)),
+            slices=lambda *_: None,
+            report=deliveries.record,
+            clock=lambda: world.clock,
+        )
         server = Server(
             settings,
             cast("Live", still),
@@ -134,6 +163,17 @@ def standin(
             where,
             lambda: world.clock,
             exceptions=Exceptions(database, lambda service: quota_in(still.snapshot.specs, service)),
+            holds=Holds(
+                database,
+                lambda: still.snapshot.specs,
+                ask=decided,
+                weigh=weighed,
+                now=lambda: world.clock,
+            ),
+            runs=runs,
+            deliveries=deliveries,
+            rollouts=rollouts,
+            pipelines=Pipelines(runs, Shelves(folder / "pipelines"), {}, deliveries=deliveries),
         )
         world = World(server, still, journal, folder, at)
         try:

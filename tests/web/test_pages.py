@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -40,6 +41,7 @@ PAGES = (
     "/services/burning",
     service_path(WICKED),
     "/services/silent",
+    "/delivery",
     "/decisions",
     "/alerts",
     "/journal",
@@ -146,7 +148,7 @@ def test_the_last_good_set_is_live_and_what_is_wrong_is_shown_with_a_caret(clien
     wrong = SpecError("TR012", "target 99.9 is read as 9990 %", Place("slo/x.yaml", 21, 6, 4), source_line="  t: 99.9")
     world.change(problems=(wrong,))
     assert heading(client, "/specs") == "The last edit has 1 error; the last good set is live."
-    assert "error[TR012]: target 99.9" in shown(client, "/specs").text("pre")
+    assert "error[TR012]: target 99.9" in shown(client, "/specs").text()
     assert "^^^^" in shown(client, "/specs").text("pre")
 
 
@@ -249,17 +251,22 @@ def test_a_search_with_one_answer_leads_to_it(client: TestClient) -> None:
     assert "No service is called so." in client.get("/find?q=zzz").text
 
 
-def test_a_thousand_services_are_one_page_whose_rows_are_light(tmp_path: Path) -> None:
+def test_of_a_thousand_services_a_page_begins_with_those_that_matter_and_the_rest_is_light(tmp_path: Path) -> None:
     found = fleet()
     fine = found[0]
     many = [*found[1:], *(replace(fine, slo=replace(fine.slo, name=f"n{n}", service=f"s {n}")) for n in range(997))]
     with standin(tmp_path, many, Specs(), at=END + 20) as world, client_of(world) as client:
-        answer = client.get("/")
-        page = Page(answer.text)
+        answer, more = client.get("/"), client.get("/rest")
+        page, rest = Page(answer.text), Page(f"<main>{more.text}</main>")
+        again = client.get("/rest", headers={"If-None-Match": more.headers["etag"]})
     assert page.wrong == []
-    assert len(page.of("tr")) > 1_000
-    assert len(page.elements) < 14_000
-    assert len(answer.content) < 600_000
+    assert len(page.elements) < 3_500
+    assert len(answer.content) < 200_000
+    assert "937 more that are fine" in answer.text, "without a script there is a way to them"
+    rows = [one["id"] for shown in (page, rest) for one in shown.of("tr") if (one.get("id") or "").startswith("r-")]
+    assert len(rows) == len(set(rows)) == 1_000
+    assert len(more.content) < 600_000
+    assert again.status_code == 304
 
 
 def test_an_older_board_serves_while_a_newer_one_is_drawn_up_but_never_an_empty_one(tmp_path: Path) -> None:
@@ -406,7 +413,42 @@ def test_a_stop_says_why_until_when_what_may_ship_and_who_can_grant(client: Test
     assert "Ship other work now" in text
     assert "Reliability, security, emergency and rollback may ship." in text
     assert "Decided again just now from its recorded inputs: the same." in text
-    assert f"tightrope audit show {made.id}" in text
+    assert f"tightrope explain {made.id} --server http://127.0.0.1:8080" in text
+
+
+def test_every_command_that_a_page_shows_says_whom_to_ask(client: TestClient, world: World) -> None:
+    made = world.server.decide(GateRequest(WICKED, world.clock))
+    found = [
+        line
+        for path in ("/start", service_path(WICKED), service_path("fine"), f"/decisions/{made.id}")
+        for block in re.findall(r"<(?:pre|code)[^>]*>(.*?)</(?:pre|code)>", client.get(path).text, re.DOTALL)
+        for line in unescape(block).splitlines()
+        if re.match(r"tightrope (gate|status|explain|backtest)\b", line)
+    ]
+    assert len(found) >= 8
+    assert [one for one in found if "--server http://127.0.0.1:8080" not in one] == []
+
+
+def test_the_parts_of_what_was_spent_sum_to_the_whole(client: TestClient) -> None:
+    page = shown(client, service_path(WICKED))
+    text = page.text()
+    assert "Where did the budget go?" in text
+    whole = float(re.search(r"the parts add up to ([\d,.]+) %", text)[1].replace(",", ""))  # type: ignore[index]
+    told = next(
+        one["aria-label"] for one in page.of("svg") if "Of the budget was spent" in (one.get("aria-label") or "")
+    )
+    parts = [float(one.replace(",", "")) for one in re.findall(r"([\d,.]+) %", str(told))]
+    assert abs(sum(parts) - whole) <= 0.1 * len(parts)
+
+
+def test_specs_that_were_never_good_have_no_last_good_set(client: TestClient, world: World) -> None:
+    wrong = SpecError("TR013", "spec.service is missing", Place("slo/x.yaml", 4, 1, 4))
+    world.change(problems=(wrong,), since=0)
+    for path in ("/", "/specs", "/settings"):
+        text = client.get(path).text
+        assert "nothing is watched yet" in text, path
+        assert "1970" not in text, path
+        assert "last good set" not in text, path
 
 
 def test_a_decision_that_nobody_made_is_not_found(client: TestClient) -> None:
@@ -665,9 +707,24 @@ def told(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+def test_who_is_paged_for_comes_before_who_has_the_least_budget(client: TestClient, world: World) -> None:
+    fine, burning, *others = fleet()
+    pages = tuple(replace(one, severity="page") for one in burning.plan.conditions)
+    paged = replace(burning, plan=replace(burning.plan, conditions=pages))
+    assert {one.severity for one in paged.firing} == {"page"}
+    world.turn([fine, paged, *others], at=END + 20)
+    page = shown(client, "/")
+    rows = [one["id"] for one in page.of("tr") if str(one.get("id", "")).startswith("r-")]
+    assert rows[0] == "r-burning"
+    assert "1 page" in page.text()
+    world.turn(fleet(), at=END + 20)
+    again = shown(client, "/")
+    assert next(one["id"] for one in again.of("tr") if str(one.get("id", "")).startswith("r-")) == f"r-{WICKED}"
+
+
 def test_alerts_say_what_fires_and_what_comes_near(client: TestClient) -> None:
     page = shown(client, "/alerts")
-    assert page.text("h1") == "2 tickets fire for burning."
+    assert page.text("h1") == "1 ticket fires for burning."
     assert {row for path, row in page.words if "tbody" in path and path[-1] == "a"} == {"burning"}
     assert "Quiet" in shown(client, "/alerts?state=quiet").text("td")
     assert "None is rising." in shown(client, "/alerts?state=rising").text("p")

@@ -18,7 +18,7 @@ from tightrope.base.units import HOUR_S, parse_duration, span_text, time_text
 from tightrope.budget.words import left_text, service_sentence
 from tightrope.loop.assess import Assessment
 from tightrope.notify.usecases import Notifications
-from tightrope.web.board import Board
+from tightrope.web.board import Board, worst_of
 from tightrope.web.marks import burn_bars
 from tightrope.web.sections import AlertRow, alert_rows
 from tightrope.web.visit import Desk, Visit, service_path
@@ -116,11 +116,14 @@ def sentence(loud: Sequence[Burning], counts: Counter[str]) -> str:
     more = f" {near:,} {'is' if near == 1 else 'are'} rising." if near else ""
     if not out:
         return f"Nothing fires; {near:,} {'is' if near == 1 else 'are'} rising." if near else "All is quiet."
-    kinds = Counter(row.row.severity for row in out)
+    alerts: dict[tuple[str, str], list[str]] = {}
+    for row in out:
+        alerts.setdefault((row.service, row.title), []).append(row.row.severity)
+    kinds = Counter(worst_of(severities) for severities in alerts.values())
     told = " and ".join(f"{count:,} {name}{'s' if count > 1 else ''}" for name, count in kinds.most_common())
     services = sorted({row.service for row in out})
     where = f"for {services[0]}" if len(services) == 1 else f"in {len(services):,} services"
-    return f"{told} {'fires' if len(out) == 1 else 'fire'} {where}.{more}"
+    return f"{told} {'fires' if len(alerts) == 1 else 'fire'} {where}.{more}"
 
 
 def _all(board: Board) -> Iterator[Burning]:

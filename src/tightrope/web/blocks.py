@@ -34,16 +34,17 @@ def verdict_word(decision: Decision) -> tuple[str, str]:
     return word, TONES_OF_VERDICTS[word]
 
 
-def block_of(decision: Decision, specs: str) -> Block:
-    """Set one decision; *specs* is what stands after ``-f`` in the command that asks again."""
+def block_of(decision: Decision, asks: str) -> Block:
+    """Set one decision; *asks* tells the command that asks again where: ``-f slo``, or ``--server URL``."""
     word, tone = verdict_word(decision)
     lines = decision_lines(decision, width=10_000)
     rows = [(line[:_LABEL].strip(), line[_LABEL:]) for line in lines[1:]]
     rows = [(label, text) for label, text in rows if label != "more"]
     request = decision.request
     command = (
-        f"tightrope gate {quote(request.service)} -f {specs} --kind {request.kind.value}"
-        f"{f' --change {quote(request.change)}' if request.change else ''} --at {time_text(request.asked_at)}"
+        f"tightrope gate {quote(request.service)} {asks} --kind {request.kind.value}"
+        f"{f' --change {quote(request.change)}' if request.change else ''}"
+        f"{'' if asks.startswith('--server') else f' --at {time_text(request.asked_at)}'}"
     )
     return Block(decision, word, tone, lines[0][8:], rows, command)
 

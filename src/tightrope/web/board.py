@@ -32,17 +32,18 @@ _FRESH_S, _PATIENCE_S = 30, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One service on the board: its line, how it stands, and the objective that decides."""
+    """One service on the board: its line, how it stands, the objective that decides, and whether somebody is called."""
 
     line: Line
     standing: Standing
     worst: Assessment
     spark: str = ""
+    pages: bool = False
 
     @property
     def needs_attention(self) -> bool:
         """Whether it is not simply fine."""
-        return self.line.letter != "ok"
+        return self.pages or self.line.letter != "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Board:
         posts: The services, those that need attention first.
         groups: All objectives, by service.
         newest: The end of the newest slice that was measured anywhere; None: nothing was.
-        firing: Alerts that are out, with their objectives: (severity, condition, objective).
+        firing: Alerts that are out, one an objective: (worst severity, conditions, objective).
     """
 
     snapshot: Snapshot
@@ -65,7 +66,7 @@ class Board:
     posts: tuple[Post, ...]
     groups: dict[str, list[Assessment]]
     newest: int | None
-    firing: tuple[tuple[str, str, Assessment], ...]
+    firing: tuple[tuple[str, tuple[str, ...], Assessment], ...]
 
     @property
     def attention(self) -> tuple[Post, ...]:
@@ -195,8 +196,10 @@ class Boards:
                 )
             ):
                 before = self._told(worst, others, now)
+            if before.post.pages != _pages(group):
+                before = replace(before, post=replace(before.post, pages=not before.post.pages))
             kept[service] = before
-        posts = sorted((one.post for one in kept.values()), key=lambda one: urgency(one.line))
+        posts = sorted((one.post for one in kept.values()), key=lambda one: (not one.pages, urgency(one.line)))
         for number, post in enumerate(posts[:_MOST_SPARKS]):
             if not post.spark and (post.needs_attention or number < _MOST_SPARKS // 2):
                 posts[number] = replace(post, spark=spark_of(post.worst, ledger_of(post.worst)))
@@ -246,12 +249,21 @@ def _newest(groups: Iterable[Sequence[Assessment]]) -> int | None:
     return max(known, default=None)
 
 
-def _firing(groups: Iterable[Sequence[Assessment]]) -> tuple[tuple[str, str, Assessment], ...]:
+def _firing(groups: Iterable[Sequence[Assessment]]) -> tuple[tuple[str, tuple[str, ...], Assessment], ...]:
     found = [
-        (condition.severity, condition.name, one)
+        (worst_of([each.severity for each in one.firing]), tuple(each.name for each in one.firing), one)
         for group in groups
         for one in group
-        if one.watched
-        for condition in one.firing
+        if one.watched and one.firing
     ]
     return tuple(sorted(found, key=lambda each: (each[0] != "page", each[2].slo.service, each[1])))
+
+
+def _pages(group: Sequence[Assessment]) -> bool:
+    """Whether somebody is called for a service just now: that goes before every budget."""
+    return any(one.watched and any(each.severity == "page" for each in one.firing) for one in group)
+
+
+def worst_of(severities: Sequence[str]) -> str:
+    """The severity of an alert whose conditions have these: a page goes before everything."""
+    return "page" if "page" in severities else severities[0]

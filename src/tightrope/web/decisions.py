@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from tightrope.access.roles import Permission
 from tightrope.base.errors import NotFoundError, UsageError
-from tightrope.base.units import duration_text, percent_text, span_text
+from tightrope.base.units import DAY_S, duration_text, percent_text, span_text
 from tightrope.budget.words import burn_text, sentence_case
 from tightrope.policy.decision import Decision, GateRequest, Reason, SloFacts, Verdict
 from tightrope.policy.record import Kept, recompute
@@ -21,11 +21,14 @@ from tightrope.policy.silver_bullets import period_word
 from tightrope.policy.wording import forecast_text, kinds_text
 from tightrope.specs.model import ChangeKind
 from tightrope.web.blocks import TONES_OF_VERDICTS, verdict_word
+from tightrope.web.plots import Plot
+from tightrope.web.service import plot, span_of
 from tightrope.web.visit import Desk, Visit
 
 _PAGE = 50
 _READ = 200
 _MOST_READ = 2_000
+_BEFORE_S, _MOST_BEFORE_S = 3 * DAY_S, 90 * DAY_S  # how much of the past stands before a forecast
 _TOLD_ABOVE = ("Expected ", "A change of kind ", "An exception approved ")
 """What would change a verdict and has a way of its own on the page."""
 
@@ -136,7 +139,8 @@ def decision(visit: Visit) -> Response:
         tone=tone,
         answer=made.summary,
         lead=_lead(made),
-        ways=ways(made),
+        ways=ways(made, visit.asks),
+        opens=_opens(visit, made),
         printed="\n".join(decision_lines(made, width=84, more=address)),
         rules=[Rule(one, _SIGNS.get(one.outcome, "none")) for one in made.reasons],
         seen=[seen(one) for one in made.slos],
@@ -167,8 +171,8 @@ def ask(visit: Visit) -> Response:
     return visit.go(f"/decisions/{made.id}", done="asked")
 
 
-def ways(made: Decision) -> list[Way]:
-    """The ways forward, from least to most effort; none for a go."""
+def ways(made: Decision, asks: str) -> list[Way]:
+    """The ways forward, from least to most effort, none for a go; *asks* tells a command where to ask."""
     if made.verdict is Verdict.GO:
         return []
     request, found = made.request, []
@@ -182,7 +186,7 @@ def ways(made: Decision) -> list[Way]:
     found.append(Way("Wait", text))
     if made.allows:
         kinds = kinds_text(made.allows)
-        command = f"tightrope gate {quote(request.service)} --kind {made.allows[0].value}"
+        command = f"tightrope gate {quote(request.service)} --kind {made.allows[0].value} {asks}"
         found.append(Way("Ship other work now", f"{sentence_case(kinds)} may ship.", command=command))
     standing = tuple(text for text in made.would_change if not text.startswith(_TOLD_ABOVE))
     if standing:
@@ -242,7 +246,25 @@ def _lead(made: Decision) -> str:
 
 def _commands(visit: Visit, made: Decision) -> list[str]:
     data = quote(visit.server.settings.data)
-    return [f"tightrope audit show {made.id} --data {data}", f"tightrope audit verify --data {data} --recompute"]
+    return [
+        f"tightrope explain {made.id} {visit.asks}",
+        f"tightrope audit verify --data {data} --recompute",
+    ]
+
+
+def _opens(visit: Visit, made: Decision) -> Plot | None:
+    """Draw when the gate is expected to open, as it is known today; None where nothing tells."""
+    forecast = made.forecast
+    if made.verdict is Verdict.GO or forecast is None or forecast.at is None or forecast.what != "recovered":
+        return None
+    shown_s = min(max(_BEFORE_S, 2 * (forecast.at - visit.now)), _MOST_BEFORE_S)
+    try:
+        group = visit.server.history(made.request.service, visit.now - shown_s)
+    except NotFoundError:  # nobody watches it any more
+        return None
+    named = next((one.slo for one in made.slos if one.state == made.state), "")
+    one = next((each for each in group if each.watched and each.slo.name == named), None)
+    return None if one is None else plot(one, span_of(f"{shown_s}s", one.statement.at, _BEFORE_S))
 
 
 def _part(text: str) -> str:

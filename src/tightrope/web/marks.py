@@ -228,3 +228,47 @@ def burn_bars(rates: Sequence[float], limit: float) -> str:
             parts.append(f'<path class="{kind}" d="M151 {2 + 11 * number}l5 2.5-5 2.5z"/>')
     parts.append(f'<path class="limit" d="M{mark} 0V22"/></svg>')
     return "".join(parts)
+
+
+_NAMED_FROM = {False: (110.0, 30.0), True: (96.0, 16.0)}  # widths from which a part has its name, and its letter
+
+
+def cause_bar(parts: Sequence[tuple[str, str, float]]) -> tuple[str, str]:
+    """Draw what a budget was spent on as one bar, with a mark where the budget ends if more was spent: both sizes.
+
+    Args:
+        parts: Of each class of cause its letter, its name, and the share of the budget that it took.
+    """
+    return _causes(parts, 680, narrow=False), _causes(parts, 330, narrow=True)
+
+
+def _causes(parts: Sequence[tuple[str, str, float]], width: int, *, narrow: bool) -> str:
+    whole = sum(share for _, _, share in parts)
+    scale = (width - 2 * len(parts)) / max(whole, 1.0)
+    named, lettered = _NAMED_FROM[narrow]
+    told = ", ".join(f"{name.lower()} {percent_text(share)}" for _, name, share in parts)
+    drawn = [opened(width, 52, f"Of the budget was spent: {told}", narrow=narrow)]
+    x = 0.0
+    for letter, name, share in parts:
+        long = max(share * scale, 1.5)
+        drawn.append(f'<rect class="f{letter}" x="{x:.1f}" y="6" width="{long:.1f}" height="26" rx="3"/>')
+        text = f"{name} {share * 100:.1f}" if long >= named else letter if long >= lettered else ""
+        if text:
+            drawn.append(f'<text class="in" x="{x + 9:.1f}" y="23.5">{safe(text)}</text>')
+        x += long + 2
+    if whole > 1:
+        at = scale + 2 * sum(1 for _ in parts[:-1])
+        drawn.append(f'<path class="zt" d="M{at:.1f} 0V40"/><text class="axb" x="{at - 5:.1f}" y="48" ')
+        drawn.append(f'text-anchor="end">the budget</text><text class="lbl bad" x="{width}" y="48" text-anchor="end">')
+        drawn.append(f"+{(whole - 1) * 100:.1f}</text>")
+    else:
+        drawn.append(f'<rect class="rest" x="{x:.1f}" y="6" width="{max(width - x, 0):.1f}" height="26" rx="3"/>')
+        drawn.append(f'<text class="axb" x="{width}" y="48" text-anchor="end">{percent_text(1 - whole)} left</text>')
+    return "".join([*drawn, "</svg>"])
+
+
+def share_bar(letter: str, share: float) -> str:
+    """Draw one cause's share of the largest."""
+    long = max(round(120 * share), 2)
+    part = f'<rect class="f{letter}" width="{long}" height="8" rx="2"/>'
+    return f'<svg class="bar" width="120" height="8" aria-hidden="true">{part}</svg>'

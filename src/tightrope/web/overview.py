@@ -42,6 +42,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """The pages of the fleet."""
     return [
         desk.route("/", overview),
+        desk.route("/rest", rest),
         desk.route("/services", services),
         desk.route("/find", find),
         desk.route("/more", more),
@@ -67,9 +68,18 @@ def overview(visit: Visit) -> Response:
         tally=tally(lines),
         attention=[entry(one) for one in attention],
         fine=[entry(one) for one in fine[:_FULL]],
-        light_rows=[light_entry(one) for one in fine[_FULL:]],
+        rest=max(0, len(fine) - _FULL),
         events=lately(visit, _EVENTS),
         firing=firing(board),
+    )
+
+
+def rest(visit: Visit) -> Response:
+    """The rows of a large fleet that the overview fetches once it can be used: those that are simply fine."""
+    board = visit.board
+    fine = board.posts[len(board.attention) + _FULL :]
+    return visit.page(
+        "rest.html", title="Overview", current="overview", light_rows=[light_entry(one) for one in fine], first=_FULL
     )
 
 
@@ -168,21 +178,23 @@ def figures(visit: Visit) -> tuple[Figure, ...]:
 
 
 def lately(visit: Visit, count: int, service: str = "") -> list[Told]:
-    """The newest events that the visitor may see."""
+    """What happened last that the visitor may see, by when it happened: a long history is told of at once."""
     found = visit.server.events(subject=service, limit=count * 3)
     seen = visit.actor.services
     shown = [one for one in found if seen is None or one.event.subject in seen]
     quiet = [one for one in shown if ".access.session." not in one.event.type]
-    return [told(one) for one in quiet[:count]]
+    newest = sorted(quiet, key=lambda one: (-one.event.time, -one.sequence))
+    return [told(one) for one in newest[:count]]
 
 
 def firing(board: Board) -> list[tuple[str, str, str, str, int | None]]:
-    """Alerts that are out: severity, condition, service, objective, since when."""
+    """Alerts that are out: severity, conditions, service, objective, since when."""
     found = []
-    for severity, name, one in board.firing:
+    for severity, names, one in board.firing:
         memories = zip(one.plan.conditions, one.history.memory.alerts, strict=False)
-        since = next((memory.firing_since for condition, memory in memories if condition.name == name), None)
-        found.append((severity, name, one.slo.service, one.title, since))
+        began = [memory.firing_since for condition, memory in memories if condition.name in names]
+        since = min((at for at in began if at is not None), default=None)
+        found.append((severity, ", ".join(names), one.slo.service, one.title, since))
     return found
 
 

@@ -104,7 +104,7 @@ def fleet_report(
             names[id(one)],
             scores=given_scores[id(one)],
             stopped=given_stops[id(one)] or (),
-            specs=specs,
+            asks=f"-f {specs}",
             most_rows=4 if folded else MOST_ROWS,
         )
         shipped = _shipped(deployments, given_stops[id(one)])
@@ -122,7 +122,7 @@ def fleet_report(
         attention=sum(line.letter != "ok" for line in lines),
         fleet=drawn(lines),
         tally=tally(lines),
-        blocks=[block_of(one, specs) for one in sorted(decisions, key=weight)],
+        blocks=[block_of(one, f"-f {specs}") for one in sorted(decisions, key=weight)],
         open_blocks=_OPEN_BLOCKS,
         parts=parts,
         has_scores=any(part.section.scores for part in parts),

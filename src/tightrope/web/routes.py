@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from tightrope.base.errors import NotFoundError
 from tightrope.loop.server import Server
-from tightrope.web import alerts, decisions, journal, login, overview, service, settings, specs, start
+from tightrope.web import alerts, decisions, delivery, journal, login, overview, service, settings, specs, start
 from tightrope.web.pages import assets
 from tightrope.web.visit import HEADERS, Desk, Visit
 
@@ -27,7 +27,7 @@ def web_routes(server: Server) -> list[BaseRoute]:
     desk = Desk(server)
     pages = [
         route
-        for room in (overview, service, decisions, alerts, journal, specs, settings, start, login)
+        for room in (overview, service, delivery, decisions, alerts, journal, specs, settings, start, login)
         for route in room.routes(desk)
     ]
     return [*pages, Route("/assets/{name}", _asset), Route("/favicon.ico", _icon), desk.route("/{rest:path}", _missing)]

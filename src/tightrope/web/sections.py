@@ -175,7 +175,7 @@ def section_of(
     *,
     scores: Mapping[str, Score] | None = None,
     stopped: Sequence[tuple[Deployment, str]] = (),
-    specs: str,
+    asks: str,
     most_rows: int = MOST_ROWS,
 ) -> Section:
     """Say everything about one objective.
@@ -186,7 +186,7 @@ def section_of(
         anchor: Its id on the page.
         scores: By name of the severities, where incidents are labelled.
         stopped: Deployments that the policy would have stopped, with the state that would have.
-        specs: The specs, as a command line has them.
+        asks: What tells a command line where to ask, such as ``-f slo`` or ``--server URL``.
         most_rows: The newest rows of each table; the rest is counted.
     """
     history, now = one.history, one.statement.at
@@ -224,7 +224,7 @@ def section_of(
         stops_more=max(0, len(stopped) - most_rows),
         facts=_facts(one),
         bad_rows=tuple(f"{row.source}:{row.line}: {row.why}" for row in one.quality.examples),
-        commands=_commands(one, specs),
+        commands=_commands(one, asks),
     )
 
 
@@ -422,7 +422,13 @@ def _rule(condition: Condition) -> str:
     if condition.kind is ConditionKind.CONSUMED:
         return f"{percent_text(condition.threshold)} of the budget in {lookbacks}"
     sure = ", and significant" if condition.kind is ConditionKind.SIGNIFICANCE else ""
-    return f"{float(condition.threshold):.4g}× over {lookbacks}{sure}"
+    return f"{_factor(condition.threshold)}× over {lookbacks}{sure}"
+
+
+def _factor(threshold: Fraction) -> str:
+    """A threshold for the screen: two decimals, none of them a useless zero; tiny ones keep two digits."""
+    value = float(threshold)
+    return f"{value:.2f}".rstrip("0").rstrip(".") if value >= 0.01 else f"{value:.2g}"
 
 
 def _alert_word(condition: Condition, memory: AlertMemory, rates: Sequence[Burn], stale: bool) -> tuple[str, str]:
@@ -483,9 +489,11 @@ def _facts(one: Assessment) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _commands(one: Assessment, specs: str) -> tuple[str, ...]:
-    at, name = time_text(one.statement.at), shlex.quote(one.slo.name)
-    commands = [f"tightrope status {name} -f {specs} --at {at}", f"tightrope explain {name} -f {specs} --at {at}"]
+def _commands(one: Assessment, asks: str) -> tuple[str, ...]:
+    """What prints the same; a server speaks of now, so it is given no instant."""
+    name = shlex.quote(one.slo.name)
+    at = "" if asks.startswith("--server") else f" --at {time_text(one.statement.at)}"
+    commands = [f"tightrope {verb} {name} {asks}{at}" for verb in ("status", "explain")]
     if one.history.evaluated is not None:
-        commands.append(f"tightrope backtest -f {specs} --to {time_text(one.history.evaluated[1])}")
+        commands.append(f"tightrope backtest {name} {asks} --to {time_text(one.history.evaluated[1])}")
     return tuple(commands)

@@ -22,8 +22,10 @@ from tightrope.base.units import (
     span_text,
     time_text,
 )
+from tightrope.budget.attribution import Cause
 from tightrope.budget.words import amount_text, burn_meaning, moment_text
 from tightrope.loop.assess import Assessment
+from tightrope.loop.attribution import Share, accounts_of
 from tightrope.loop.forecasting import forecast_of
 from tightrope.loop.gatekeeper import gather
 from tightrope.loop.standing import standing_of, tightest
@@ -32,7 +34,7 @@ from tightrope.policy.gate import decide
 from tightrope.policy.wording import kinds_text
 from tightrope.specs.model import ChangeKind
 from tightrope.web.blocks import block_of, verdict_word
-from tightrope.web.marks import TONES, budget_bar, burn_bars
+from tightrope.web.marks import TONES, budget_bar, burn_bars, cause_bar, share_bar
 from tightrope.web.overview import lately
 from tightrope.web.pictures import ledger_of, picture_of
 from tightrope.web.plots import Plot, plot_of
@@ -42,6 +44,13 @@ from tightrope.web.visit import Desk, Visit
 
 _POINTS = 420
 _DECISIONS = 8
+_CAUSES = 7
+_CLASSES = {
+    Cause.DEPLOY: "Deploys",
+    Cause.UPSTREAM: "Upstream",
+    Cause.INFRA: "Other incidents",
+    Cause.BACKGROUND: "Background",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,27 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What one cause took: its letter, its name, the share of the budget, the amount, and a bar."""
+
+    letter: str
+    name: str
+    share: str
+    amount: str
+    bar: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Where the budget went: the drawing of both sizes, the whole, the largest causes, and how many more there are."""
+
+    bars: tuple[str, str]
+    whole: str
+    rows: list[Taken]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """One of the service's objectives, in the list beside the chart."""
 
@@ -99,7 +129,7 @@ def service(visit: Visit) -> Response:
     now = max(visit.now, one.statement.at)
     span = span_of(visit.asked("range"), one.statement.at, one.slo.window.duration.seconds)
     standing = standing_of(one, now)
-    section = section_of(one, standing, "slo", specs=specs_of(visit), most_rows=8)
+    section = section_of(one, standing, "slo", asks=visit.asks, most_rows=8)
     answers = answers_of(visit, name, visit.server.assessments(name))
     feature = next(one for one in answers if one.kind == ChangeKind.FEATURE.value)
     unit = "amount" if visit.asked("unit") == "amount" else ""
@@ -118,7 +148,7 @@ def service(visit: Visit) -> Response:
         units=(("", "%"), ("amount", "min" if one.statement.unit_s else "events")),
         pinned=_pinned(span, one.statement.at),
         answers=answers,
-        block=block_of(feature.decision, specs_of(visit)),
+        block=block_of(feature.decision, visit.asks),
         burns={row.name: burn_bars([rate for _, rate in row.rates], row.limit) for row in section.alerts if row.rates},
         goals=_goals(group, one, now),
         decisions=[
@@ -127,7 +157,8 @@ def service(visit: Visit) -> Response:
         ],
         events=lately(visit, 6, name),
         incidents=_incidents(one, span),
-        command=f"tightrope status {quote(one.slo.name)} -f {specs_of(visit)}",
+        command=f"tightrope status {quote(one.slo.name)} {visit.asks}",
+        spent=spent_of(visit, one),
         owner=one.slo.owner,
         spec=one.slo.name,
         kinds=[kind.value for kind in ChangeKind],
@@ -152,9 +183,34 @@ def _unmeasured(visit: Visit, name: str) -> Response:
     )
 
 
-def specs_of(visit: Visit) -> str:
-    """What stands after ``-f`` in a command for the specs of this server."""
-    return " -f ".join(quote(path) for path in visit.server.settings.spec_paths) or "SPECS"
+def spent_of(visit: Visit, one: Assessment) -> Spent | None:
+    """Say what the budget of an objective was spent on; None where nothing was, or nobody answers for it."""
+    if not one.watched or not one.budget.consumed_ratio:
+        return None
+    (account,) = accounts_of([one], lambda name: visit.server.history(name, None), visit.server.shipped([one]))
+    shares = [share for share in account.shares if share.of_budget]
+    if not shares:
+        return None
+    longest = max(float(share.of_budget or 0) for share in shares)
+    return Spent(
+        cause_bar([(cause.value, _CLASSES[cause], _sum(found)) for cause, found in account.by_cause().items()]),
+        percent_text(account.consumed or 0),
+        [
+            Taken(
+                share.part.cause.value,
+                share.part.name or "Background, not tied to any event",
+                percent_text(share.of_budget or 0),
+                share.amount,
+                share_bar(share.part.cause.value, float(share.of_budget or 0) / longest),
+            )
+            for share in shares[:_CAUSES]
+        ],
+        max(0, len(shares) - _CAUSES),
+    )
+
+
+def _sum(shares: Sequence[Share]) -> float:
+    return float(sum((share.of_budget or Fraction(0) for share in shares), Fraction(0)))
 
 
 def answers_of(visit: Visit, service: str, group: Sequence[Assessment]) -> list[Answer]:

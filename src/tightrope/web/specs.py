@@ -46,6 +46,7 @@ KINDS = (
     "Exclusion",
     "SilverBullet",
     "NotificationChannel",
+    "Integration",
     "PolicyTest",
 )
 """All kinds of documents, what people look for first at the front."""
@@ -59,6 +60,25 @@ class Finding:
     code: str
     text: str
     line: int
+
+    @property
+    def head(self) -> str:
+        """What is wrong: prose, which may be wrapped."""
+        return self.text.partition("\n")[0]
+
+    @property
+    def frame(self) -> str:
+        """The place and the line with its mark, which may not."""
+        return "\n".join(one for one in self._rest() if not one.startswith("= "))
+
+    @property
+    def notes(self) -> list[str]:
+        """Where it is in the document, and how to mend it."""
+        return [one.removeprefix("= ") for one in self._rest() if one.startswith("= ")]
+
+    def _rest(self) -> list[str]:
+        lines = self.text.splitlines()[1:]
+        return [one.strip() if one.lstrip().startswith("= ") else one for one in lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +128,7 @@ def specs(visit: Visit) -> Response:
         "specs.html",
         title="Specs",
         current="specs",
-        answer=_answer(found, problems, warnings),
+        answer=_answer(found, problems, warnings, visit.board.snapshot.since),
         groups=groups,
         findings=[finding_of(one) for one in problems],
         warnings=[finding_of(one) for one in warnings],
@@ -289,28 +309,15 @@ def _there(visit: Visit) -> SpecDocument:
 
 def _seen(visit: Visit, kind: str, name: str) -> bool:
     """Whether a visitor may see a document: of SLOs and services only those of services that they may see."""
-    allowed, about = visit.actor.services, _about(visit.board.snapshot.specs, kind, name)
+    allowed, about = visit.actor.services, visit.board.snapshot.specs.services_about(kind, name)
     return allowed is None or not about or bool(about & allowed)
-
-
-def _about(specs: Specs, kind: str, name: str) -> set[str]:
-    """The services that a document is about; none where it is about no one service."""
-    match kind:
-        case "SLO":
-            return {slo.service for slo in specs.slos if slo.name == name}
-        case "Service":
-            return {name}
-        case "SilverBullet":
-            return {one.service for one in specs.silver_bullets if one.name == name}
-        case _:
-            return set()
 
 
 def _must_change(visit: Visit, changed: Sequence[tuple[str, str]], *specs: Specs | None) -> None:
     """Raise `ForbiddenError` unless the visitor may change these documents, as they are in any of *specs*."""
     for kind, name in changed:
         permission = Permission.GRANT if kind == "SilverBullet" else Permission.APPLY
-        about = set[str]().union(*(_about(one, kind, name) for one in specs if one is not None))
+        about = set[str]().union(*(one.services_about(kind, name) for one in specs if one is not None))
         for service in sorted(about) or [""]:
             visit.must(permission, service)
 
@@ -328,7 +335,7 @@ def _previewed(visit: Visit, text: str) -> tuple[dict[str, object] | None, list[
 
 
 def _saved(visit: Visit, one: SpecDocument | None, text: str) -> Response:
-    etag = visit.form.get("etag") or None
+    etag = visit.form.get("etag") or ("" if one is None else None)
     try:
         tried = visit.server.apply(text, actor=visit.actor.name, if_match=etag, dry_run=True)
         changed = [(kind, name) for kind, name, what in tried.changed if what != "unchanged"]
@@ -348,10 +355,14 @@ def _saved(visit: Visit, one: SpecDocument | None, text: str) -> Response:
     return visit.go(where, done="saved" if changed else "unchanged")
 
 
-def _answer(found: Sequence[SpecDocument], problems: Sequence[SpecError], warnings: Sequence[SpecError]) -> str:
+def _answer(
+    found: Sequence[SpecDocument], problems: Sequence[SpecError], warnings: Sequence[SpecError], since: int
+) -> str:
     if problems:
-        count = len(problems)
-        return f"The last edit has {count} {'error' if count == 1 else 'errors'}; the last good set is live."
+        count = f"{len(problems)} {'error' if len(problems) == 1 else 'errors'}"
+        if not since:
+            return f"The specs have {count}; nothing is watched until they are mended."
+        return f"The last edit has {count}; the last good set is live."
     slos = sum(one.kind == "SLO" for one in found)
     fine = f"{len(warnings)} {'warning' if len(warnings) == 1 else 'warnings'}" if warnings else "all is well with them"
     return (
@@ -401,7 +412,14 @@ def _draft(visit: Visit, kind: str) -> str:
             return next(iter(starter(_slug(service), "prometheus").values()))
         except (TightropeError, StopIteration):
             pass
-    ours = kind in {"ErrorBudgetPolicy", "MultiWindowAlertPolicy", "Exclusion", "NotificationChannel", "PolicyTest"}
+    ours = kind in {
+        "ErrorBudgetPolicy",
+        "MultiWindowAlertPolicy",
+        "Exclusion",
+        "NotificationChannel",
+        "Integration",
+        "PolicyTest",
+    }
     version = "tightrope.dev/v1" if ours else "openslo/v1"
     return f"apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {_slug(service)}\nspec: {{}}\n"
 

@@ -51,7 +51,7 @@ def start(visit: Visit) -> Response:
         "start.html",
         title="Get started",
         current="",
-        answer=_answer(watched, measured, asked, reading),
+        answer=_answer(watched, measured, asked, reading, len(board.snapshot.problems)),
         reading=reading[:12],
         more_reading=max(0, len(reading) - 12),
         steps=steps,
@@ -62,7 +62,9 @@ def start(visit: Visit) -> Response:
     )
 
 
-def _answer(watched: bool, measured: bool, asked: bool, reading: list[Filling]) -> str:
+def _answer(watched: bool, measured: bool, asked: bool, reading: list[Filling], problems: int) -> str:
+    if not watched and problems:
+        return f"The specs have {problems} {'error' if problems == 1 else 'errors'}, so nothing is watched yet."
     if not watched:
         return "No SLO yet. Write one, or let Tightrope draft it, and this page fills itself."
     if not measured and any(not one.error for one in reading):

@@ -80,6 +80,30 @@ def _words(kind: str, subject: str, data: Mapping[str, Any]) -> tuple[str, str, 
             href = f"/specs/{quote(what, safe='')}/{quote(name, safe='')}" if verb == "applied" else "/specs"
             version = f"version {data['version']}" if isinstance(data.get("version"), int) else ""
             return "specs", f"Specs {verb}:", version, href if name and what else "/specs"
+        case ["service", "deployed" | "upgraded" | "rolledback", *_]:
+            return _deployment("succeeded", data.get("customData", {}), service)
+        case ["deployment", "started" | "failed" | "updated" as verb]:
+            return _deployment(verb, data, service)
+        case ["environment", "created", *_]:
+            return "none", f"First deployment to {_part(data, 'subject', 'id')}:", "", service
+        case ["commits", *_]:
+            count, commits = data.get("count"), data.get("commits")
+            first = commits[0] if isinstance(commits, list) and commits else {}
+            return "none", f"{count} commit{'s' if count != 1 else ''} known of", _text(first, "title"), ""
+        case ["change", "merged", *_]:
+            custom = data.get("customData", {})
+            return "none", f"Merged {_text(custom, 'pullRequest')} into", _text(custom, "title"), ""
+        case ["build", "finished", *_]:
+            custom = data.get("customData", {})
+            good = _text(custom, "outcome") == "succeeded"
+            said = " · ".join(part for part in (_text(custom, "name"), _text(custom, "revision")[:12]) if part)
+            return "good" if good else "warn", f"Build {_text(custom, 'outcome')} of", said, ""
+        case ["artifact", "published", *_]:
+            return "none", "Artifact published of", _part(data, "subject", "id"), ""
+        case ["finding", verb]:
+            sign = "warn" if verb == "opened" else "good"
+            said = _text(data, "says") if verb == "opened" else _text(data, "reason")
+            return sign, "Went past the gate:" if verb == "opened" else "Finding closed of", said, "/delivery"
         case ["silence", verb, *_]:
             return "none", f"Silence {verb}:", _text(data, "why", "reason", "comment"), "/alerts#silences"
         case ["access", "token", verb]:
@@ -127,6 +151,26 @@ def _decision(data: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return sign, f"{head.get(word, 'Gate decided on')} {change} in", said, f"/decisions/{quote(name, safe='')}"
 
 
+def _deployment(verb: str, one: Mapping[str, Any], service: str) -> tuple[str, str, str, str]:
+    """A deployment that began, ended, or of which more is known than before."""
+    what = _text(one, "version") or _text(one, "revision")[:12] or _text(one, "artifact")
+    place, back = _text(one, "environment"), one.get("rollback") is True
+    heads = {
+        "started": f"{'Going back to' if back else 'Deploying'} {what} in {place} of",
+        "succeeded": f"{'Rolled back to' if back else 'Deployed'} {what} in {place} of",
+        "failed": f"{'Rollback to' if back else 'Deployment of'} {what} failed in {place} of",
+        "updated": f"More is known of {what} in {place} of",
+    }
+    count, authors = one.get("commitCount"), one.get("authors")
+    told = [_text(one, "because") if back else _text(one, "kind")]
+    if isinstance(count, int) and count:
+        told.append(f"{count} commit{'s' if count != 1 else ''}")
+    if isinstance(authors, list) and authors:
+        told.append(f"by {', '.join(map(str, authors[:3]))}")
+    sign = "bad" if verb == "failed" else "warn" if back else "good" if verb == "succeeded" else "none"
+    return sign, heads[verb], " · ".join(part for part in told if part), service
+
+
 _CALMER = {"eased": "warn", "resolved": "good", "frozen": "none", "thawed": "none"}
 
 
@@ -136,6 +180,14 @@ def _alert(verb: str, data: Mapping[str, Any], service: str) -> tuple[str, str, 
     name = _text(data, "alert")
     href = f"/alerts/{quote(name, safe='')}" if name else service
     return sign, f"{severity.capitalize()} {verb} for", _text(data, "summary") or _text(data, "slo"), href
+
+
+def _part(data: Mapping[str, Any], *path: str) -> str:
+    """The text at a path; empty where there is none."""
+    found: Any = data
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 def _text(data: Mapping[str, Any], *names: str) -> str:

@@ -12,6 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from shlex import quote as quoted
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -100,6 +101,11 @@ class Visit:
     def now(self) -> int:
         """The instant that the page is told for, UTC epoch seconds."""
         return self.board.now
+
+    @property
+    def asks(self) -> str:
+        """What tells a command line to ask this server."""
+        return f"--server {quoted(self.server.settings.base_url.rstrip('/'))}"
 
     def asked(self, name: str, default: str = "") -> str:
         """A parameter of the address, without spaces around it."""
@@ -329,6 +335,7 @@ def _navigation(visit: Visit) -> list[_Entry]:
     return [
         _Entry("overview", "/", "Overview"),
         _Entry("services", "/services", "Services", len(board.posts)),
+        _Entry("delivery", "/delivery", "Delivery"),
         _Entry("decisions", "/decisions", "Decisions"),
         _Entry("alerts", "/alerts", "Alerts", len(board.firing) or None),
         _Entry("journal", "/journal", "Journal"),
@@ -370,6 +377,7 @@ def _rendered(template: str, visit: Visit, title: str, current: str, told: Mappi
             when=when(visit.now),
             ago=ago(visit.now),
             here=here(request),
+            asks=visit.asks,
             service_path=service_path,
             address_of=address_of,
             done=visit.asked("done"),

@@ -106,7 +106,7 @@
   opener.hidden = false;
   opener.addEventListener("click", function () { help.showModal(); });
 
-  var ways = { o: "/", s: "/services", d: "/decisions", a: "/alerts", j: "/journal", e: "/specs" };
+  var ways = { o: "/", s: "/services", d: "/decisions", a: "/alerts", v: "/delivery", j: "/journal", e: "/specs" };
   var gone = 0;
   var step = function (by_) {
     var rows = all("[data-list] [data-row]");
@@ -208,7 +208,7 @@
       if (old.nodeValue !== fresh.nodeValue) { old.nodeValue = fresh.nodeValue; }
       return;
     }
-    if (old.matches("form,textarea,[data-keep]") || old.isEqualNode(fresh)) { return; }
+    if (old.matches("form,textarea,[data-keep],[data-rest]") || old.isEqualNode(fresh)) { return; }
     sync(old, fresh);
     if (old.nodeName === "TIME") {
       if (old.dataset.utc !== fresh.textContent) { old.dataset.utc = fresh.textContent; old.textContent = fresh.textContent; }
@@ -268,11 +268,39 @@
       if (stamp.hasAttribute("data-behind")) { setTimeout(refresh, 2500); }
     }
     if (page.title) { document.title = page.title; }
+    complete();
     times(main);
     reach();
     if (anchor && anchor.isConnected) { settle(main, anchor, before); } else { main.style.marginTop = ""; }
     var now = by("answer");
     if (now && now.textContent !== said) { tell(now.textContent); }
+  };
+
+  /* the many rows that are simply fine come once the page can be used, a hundred at a time, and follow what happens */
+  var idle = window.requestIdleCallback || function (then) { setTimeout(then, 1); };
+  var completing = false, restTag = "", rounds = 0;
+  var complete = function () {
+    var place = document.querySelector("[data-rest]");
+    if (!place || completing) { return; }
+    completing = true;
+    fetch(place.dataset.rest, { headers: restTag ? { "If-None-Match": restTag } : {}, cache: "no-store" }).then(function (answer) {
+      if (answer.status === 304 || !answer.ok) { return ""; }
+      restTag = answer.headers.get("ETag") || "";
+      return answer.text();
+    }).then(function (html) {
+      if (!html) { return; }
+      var fresh = Array.prototype.slice.call(parsed(html).body.children);
+      if (all(".chunk", place).length === fresh.length) { fresh.forEach(function (one) { morph(by(one.id), one); }); return; }
+      place.replaceChildren();
+      rounds += 1;
+      var mine = rounds;
+      var next = function () {
+        if (!fresh.length || !place.isConnected || mine !== rounds) { return; }
+        place.appendChild(document.importNode(fresh.shift(), true));
+        idle(next);
+      };
+      next();
+    }).catch(function () { /* the link to all services stays */ }).then(function () { completing = false; });
   };
 
   var lost = by("lost"), clock = 0, taken = Date.now(), etag = "", busy = false, again = false, last = 0, failed = 0;
@@ -346,6 +374,8 @@
   addEventListener("pageshow", function (event) { if (event.persisted) { listen(); refresh(); } });
   listen();
   if (body.hasAttribute("data-behind")) { setTimeout(refresh, 2500); }
+  /* what is under way changes by the second, and is no turn of the loop */
+  setInterval(function () { if (document.querySelector("[data-busy]")) { refresh(); } }, 2000);
   setInterval(function () { if (!events || events.readyState !== 1 || Date.now() - last > 60000) { refresh(); } }, 15000);
 
   /* --- the age of the telemetry goes on between two turns --- */
@@ -430,6 +460,7 @@
 
   all(".copy").forEach(function (one) { one.hidden = false; });
   reach();
+  idle(complete);
   var opened = location.hash && by(decodeURIComponent(location.hash.slice(1)));
   if (opened && opened.closest("details")) { opened.closest("details").open = true; opened.scrollIntoView(); }
 })();

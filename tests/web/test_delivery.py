@@ -1,0 +1,199 @@
+"""The pages of delivery: what is on its way, what a step writes, a rollout with its evidence, and what one may do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.delivery.test_rollout import World as Rolled
+from tests.delivery.test_rollout import _promise, _rollout, _terms
+from tests.runs.worlds import Scripted
+from tests.web.standin import World
+from tests.web.test_report import Page
+from tightrope.delivery.changes import DeploymentReport, DeploymentState
+from tightrope.delivery.planner import plan
+from tightrope.delivery.rollout import Phase
+from tightrope.delivery.rollouts.usecases import Shown as Turn
+from tightrope.delivery.rollouts.usecases import _shown
+from tightrope.policy.decision import GateRequest
+from tightrope.runs.commands import LogPart
+from tightrope.runs.steps import OnUnknown, Run, RunPlan, RunState, StepPlan
+from tightrope.web.rollouts import sentence, shown
+
+WICKED = "<script>alert(1)</script>"
+
+
+class Chatty(Scripted):
+    """Steps that have written something."""
+
+    def log(self, key: str, offset: int, limit: int) -> LogPart:
+        text = f"first line of {key}\n{WICKED}\n".encode() + b"\xff\x00 no text\n"
+        return LogPart(offset, text[offset : offset + limit], ended=True)
+
+
+@pytest.fixture
+def runs(world: World) -> World:
+    world.server.runs.register("command", Chatty())
+    return world
+
+
+def begin(world: World, *scripts: list[str], service: str = "burning", title: str = "") -> Run:
+    steps = tuple(
+        StepPlan(
+            f"step {number}",
+            "command",
+            {"script": script, "stage": f"stage {number // 2}"},
+            (f"step {number - 1}",) if number else (),
+            on_unknown=OnUnknown.HUMAN,
+        )
+        for number, script in enumerate(scripts)
+    )
+    run = world.server.runs.start(RunPlan("pipeline", steps, service=service, title=title, by="dev"))
+    world.server.runs.work_until_idle()
+    return world.server.runs.show(run.id)
+
+
+def heading(client: TestClient, path: str) -> str:
+    return Page(client.get(path).text).text("h1")
+
+
+def csrf(client: TestClient, path: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', client.get(path).text)
+    assert found is not None
+    return found[1]
+
+
+def test_an_empty_page_says_how_to_begin(client: TestClient) -> None:
+    page = client.get("/delivery").text
+    assert "Nothing was delivered yet." in page
+    assert "tightrope pipeline run" in page
+    assert "tightrope deployment record" in page
+
+
+def test_runs_are_listed_newest_first_with_what_tells_most(runs: World, client: TestClient) -> None:
+    begin(runs, ["ok"], ["ok"], title="Fine")
+    begin(runs, ["ok"], ["hopeless"], title=WICKED)
+    page = client.get("/delivery").text
+    assert page.index('id="r-2"') < page.index('id="r-1"')
+    assert "step 1: it never will" in page
+    assert WICKED not in page
+
+
+def test_a_run_shows_its_stages_steps_and_logs(runs: World, client: TestClient) -> None:
+    one = begin(runs, ["ok"], ["ok"], ["hopeless"], title="Rank by margin")
+    assert one.state is RunState.FAILED
+    where = f"/delivery/runs/{one.number}"
+    assert heading(client, where).startswith("Failed at step 2: it never will")
+    page = client.get(where).text
+    assert page.count('<li class="ok">') == 1
+    assert "2 steps" in page
+    assert f'href="{where}/steps/step%201"' in page
+    log = client.get(f"{where}/steps/step%201").text
+    assert f"first line of {one.id}/step 1/1" in log
+    assert WICKED not in log
+    assert client.get(f"{where}/steps/none").status_code == 404
+    assert client.get("/delivery/runs/77").status_code == 404
+    assert client.get("/delivery/runs/x").status_code == 404
+
+
+def test_an_unknown_outcome_is_put_to_a_person_who_settles_it(runs: World, client: TestClient) -> None:
+    one = begin(runs, ["unknown"])
+    where = f"/delivery/runs/{one.number}"
+    assert heading(client, "/delivery") == f"Somebody has to say what became of run {one.number}."
+    assert "Nobody knows what became of step 0: the line went dead" in heading(client, where)
+    form = {"csrf": csrf(client, where), "do": "settle", "step": "step 0", "as": "succeeded", "reason": "I looked"}
+    assert client.post(where, data=form | {"csrf": "none"}).status_code == 403
+    answer = client.post(where, data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{where}?done=told")
+    assert runs.server.runs.show(one.id).state is RunState.SUCCEEDED
+    assert heading(client, where).startswith("Done in")
+
+
+def test_a_failed_run_is_tried_again_and_a_running_one_cancelled(runs: World, client: TestClient) -> None:
+    failed = begin(runs, ["hopeless", "ok"])
+    where = f"/delivery/runs/{failed.number}"
+    client.post(where, data={"csrf": csrf(client, where), "do": "retry"})
+    runs.server.runs.work_until_idle()
+    assert runs.server.runs.show(failed.id).state is RunState.SUCCEEDED
+    endless = begin(runs, ["again 1000"])
+    where = f"/delivery/runs/{endless.number}"
+    assert "data-busy" in client.get(where).text
+    client.post(where, data={"csrf": csrf(client, where), "do": "cancel", "reason": "not needed"})
+    runs.server.runs.work_until_idle()
+    assert heading(client, where) == "Cancelled by local: not needed."
+    assert client.post(where, data={"csrf": csrf(client, "/settings"), "do": "dance"}).status_code == 400
+
+
+def test_a_release_that_went_past_the_gate_is_told_and_closed(world: World, client: TestClient) -> None:
+    world.server.deliveries.record(
+        DeploymentReport(
+            source="cli", external="1", service="burning", environment="production", version="v9", at=world.clock - 60,
+            state=DeploymentState.SUCCEEDED,
+        )
+    )  # fmt: skip
+    page = client.get("/delivery").text
+    assert "1 release went past the gate." in page
+    assert "v9" in page
+    (finding,) = world.server.deliveries.findings(open_only=True)
+    client.post(f"/findings/{finding.id}", data={"csrf": csrf(client, "/delivery"), "reason": "agreed by phone"})
+    assert world.server.deliveries.findings(open_only=True) == []
+    assert "went past" not in heading(client, "/delivery")
+
+
+def test_a_run_links_the_decision_that_it_went_on(runs: World, client: TestClient) -> None:
+    made = runs.server.decide(GateRequest("burning", runs.clock))
+    one = begin(runs, ["ok"])
+    step = replace(one.steps[0], outcome={"decision": made.id})
+    runs.server.runs.show = lambda _: replace(one, steps=(step,))  # type: ignore[method-assign,assignment]
+    page = client.get(f"/delivery/runs/{one.number}").text
+    assert f"/decisions/{made.id}" in page
+    assert f"Why the gate said {made.verdict.value}" in page
+
+
+# --- rollouts ------------------------------------------------------------------------------------------------------
+
+
+def rolled(seconds: int, *, failing: int = 0) -> tuple[Rolled, list[Turn]]:
+    """A rollout in a world of its own, with what its turns showed."""
+    drawn = plan([_promise()], _terms(allowance=Fraction(1, 100)))
+    made = Rolled(drawn, failing=lambda _: failing)
+    made.run(_rollout(drawn), seconds)
+    return made, [Turn(number, at, _shown(state, deeds)) for number, (_, at, state, deeds) in enumerate(made.record)]
+
+
+def test_a_rollout_that_bakes_says_so_with_what_it_can_still_cost() -> None:
+    made, turns = rolled(90)
+    assert made.state is not None
+    found = shown(made.state, turns, made.state.turned_at)
+    assert not found.over
+    assert "this step could cost at most" in found.lead
+    assert [stop.kind for stop in found.stops].count("run") == 1
+    (check,) = found.checks
+    assert check.word != "Harm"
+    assert 0 <= check.share < 1
+    (spending,) = found.spending
+    assert 0 <= spending.used + spending.at_risk <= 1
+    assert found.chart.startswith("<svg")
+    assert found.chart.count("<svg") == found.chart.count("</svg>") == 1
+
+
+def test_a_rollout_that_does_harm_is_rolled_back_and_says_why() -> None:
+    made, turns = rolled(3600, failing=500)
+    assert made.state is not None
+    assert made.state.phase is Phase.ROLLED_BACK
+    found = shown(made.state, turns, made.state.turned_at)
+    assert found.sentence.startswith("Rolled back: ")
+    assert found.lead == made.state.proof != ""
+    assert (found.word, found.over) == ("Rolled back", True)
+
+
+def test_every_phase_has_its_sentence() -> None:
+    made, _ = rolled(90)
+    assert made.state is not None
+    told = {phase: sentence(replace(made.state, phase=phase, why="so it is")) for phase in Phase}
+    assert len(set(told.values())) >= len(Phase) - 1
+    assert all(text.endswith(".") for text in told.values())
