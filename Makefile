@@ -21,7 +21,7 @@ $(STAMP): requirements.lock tools/requirements.lock pyproject.toml tools/environ
 	@touch $@
 
 run: $(STAMP) ## the server on the example services, recorded data brought up to now; PORT=8080, Ctrl-C ends it
-	@$(BIN)/tightrope serve --replay -f examples/real/slo --incidents examples/real/incidents.csv --data out/live --port $(PORT)
+	@$(BIN)/tightrope serve --replay -f examples/real/slo --incidents examples/real/incidents.csv --amid github-24676888 --data out/live --port $(PORT)
 
 report: $(STAMP) ## evaluate the example services once: fleet status, gate decisions, a report under out/
 	@$(BIN)/tightrope demo
@@ -46,7 +46,7 @@ kills: $(STAMP) servers ## the server under real telemetry and kills; minutes of
 	@$(SERVERS) $(BIN)/pytest -m kills tests/live $(ARGS)
 
 servers:
-	@tools/servers.sh prometheus postgresql prometheus-alertmanager nginx
+	@tools/servers.sh prometheus postgresql prometheus-alertmanager nginx victoria-metrics
 
 browser:
 	@tools/servers.sh chromium

@@ -22,6 +22,8 @@ _BENCHMARKS = (
     "loop",
     "store",
     "gate",
+    "runs",
+    "page",
     "canary",
 )
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import resource
+import argparse
+import gc
+import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
+from ctypes import CDLL
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.tables import show
 from tests.telemetry.wire import HEADERS, sent
 from tightrope.loop.feeds import Feed, Hear, Turns
 from tightrope.loop.live import Live
@@ -23,12 +31,15 @@ from tightrope.specs.model import MetricSource, RatioMetric, Specs
 from tightrope.specs.store import load
 from tightrope.state.database import opened
 from tightrope.state.journal import Journal
+from tightrope.telemetry.receivers.remote_write import RemoteWrite
 from tightrope.telemetry.store import SliceStore
-from tightrope.telemetry.usecases import open_receiver
 
 START = 1_772_323_200
 STEP = 60
 _PER_REQUEST = 2000
+_SHARDS = 4
+_WARM = 10
+_TIDY = 60
 _SPEC = """
 apiVersion: openslo/v1
 kind: DataSource
@@ -103,11 +114,26 @@ class _Still:
         pass
 
 
-def run(size: int, ticks: int = 12) -> None:
-    """Measure turns of one fleet, and print them."""
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What turns of one fleet cost: milliseconds, the median of all ticks; and bytes resident an SLO."""
+
+    receive: float
+    receive_cpu: float
+    phases: dict[str, float]
+    turn: float
+    turn_cpu: float
+    slowest: float
+    ahead: float
+    resident: float
+
+
+def measure(size: int, ticks: int, *, compiled: bool) -> Figures:
+    """Turn a loop with a fleet, fed by remote write in shards as Prometheus does."""
     specs = fleet(size)
     clock = [START]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _trim()
+    before = _resident_bytes()
 
     def still(feed: Feed, now: Callable[[], int], out: Hear) -> Turns:
         return _Still(feed, now, out)
@@ -125,45 +151,102 @@ def run(size: int, ticks: int = 12) -> None:
             examine=lambda: (specs, ()),
             look=lambda: 0,
             feeds=lambda _wanted, _live: [],
-            receivers={"remote-write": open_receiver("remote-write")},
+            receivers={"remote-write": RemoteWrite(compiled=compiled)},
             now=lambda: clock[0],
             teller=Teller("http://localhost"),
             pump=still,
         )
         live.turn()
+        shards = stack.enter_context(ThreadPoolExecutor(_SHARDS))
         chance = np.random.default_rng(1)
         total, good = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        received: list[float] = []
-        turned: list[float] = []
-        for tick in range(ticks + 4):
+        received, turned = [], []
+        phases: dict[str, list[float]] = defaultdict(list)
+        for tick in range(ticks + _WARM):
             more = chance.poisson(500, size)
             total += more
             good += more - chance.binomial(more, 0.0001)
             clock[0] = START + tick * STEP + 30
             requests = bodies(size, clock[0], good, total)
-            began = time.perf_counter()
-            for body in requests:
-                live.receive("remote-write", body, HEADERS)
-            middle = time.perf_counter()
+            began, spent = time.perf_counter(), time.process_time()
+            list(shards.map(lambda body: live.receive("remote-write", body, HEADERS), requests))
+            middle, spent_then = time.perf_counter(), time.process_time()
             live.turn()
-            ended = time.perf_counter()
-            if tick >= 4:
-                received.append(middle - began)
-                turned.append(ended - middle)
-        kib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / size
-        _print(size, received, turned, kib)
+            found = live.counts()["phases"]
+            if tick >= _WARM:
+                received.append((middle - began, spent_then - spent))
+                # reading ahead, for which nobody waits, is told apart
+                turned.append((live.counts()["turn_s"] + found["publish"], time.process_time() - spent_then))
+                for name, seconds_of in found.items():
+                    phases[name].append(1000 * seconds_of)
+            if tick % _TIDY == _TIDY - 1:
+                live.tidy()
+        _trim()
+        resident = (_resident_bytes() - before) / size
+    middle_of = {name: statistics.median(values) for name, values in phases.items()}
+    receive, receive_cpu = (1000 * statistics.median(one) for one in zip(*received, strict=True))
+    turn, turn_cpu = (1000 * statistics.median(one) for one in zip(*turned, strict=True))
+    slowest = 1000 * max(one for one, _ in turned)
+    return Figures(receive, receive_cpu, middle_of, turn, turn_cpu, slowest, middle_of["read ahead"], resident)
 
 
-def _print(size: int, received: Sequence[float], turned: Sequence[float], kib: float) -> None:
-    print(
-        f"  {size:6,} SLOs: {1000 * statistics.median(received):7.1f} ms to receive {2 * size:,} samples durably, "
-        f"{1000 * statistics.median(turned):7.1f} ms a turn (count, store, evaluate, alert, store); "
-        f"at most {kib:.1f} KiB resident an SLO"
+def _trim() -> None:
+    gc.collect()
+    CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Measure fleets of several sizes, each in a process of its own."""
+    parser = argparse.ArgumentParser(prog="benchmarks.loop", description=__doc__)
+    parser.add_argument("--slos", type=int, nargs="*", default=[100, 1_000, 10_000])
+    parser.add_argument("--ticks", type=int, default=240, help="minutes that are turned through")
+    given = parser.parse_args(arguments)
+    rows = []
+    for size in given.slos:
+        for compiled in (False, True) if find_spec("numba") is not None else (False,):
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+                told = alone.submit(measure, size, given.ticks, compiled=compiled).result()
+            rows.append(
+                [
+                    f"{size:,} SLOs" + (", compiled" if compiled else ""),
+                    *(f"{one:.1f} ms" for one in (told.receive, told.phases["take in"], told.phases["evaluate"])),
+                    f"{told.phases['store'] + told.phases['publish']:.1f} ms",
+                    f"{told.receive + told.turn:.1f} ms",
+                    f"{told.slowest:.0f} ms",
+                    f"{told.receive_cpu + told.turn_cpu - told.ahead:.1f} ms",
+                    f"{told.ahead:.1f} ms",
+                    f"{told.resident / 1024:.1f} KiB",
+                ]
+            )
+    show(
+        f"The live loop: {given.ticks} turns of minutes, fed by remote write, all of it durable",
+        [
+            "fleet",
+            "receive",
+            "count, append",
+            "evaluate",
+            "alert, store",
+            "tick",
+            "slowest turn",
+            "CPU",
+            "ahead",
+            "keeps",
+        ],
+        rows,
+        notes=[
+            f"medians; two counters an SLO, in bodies of {_PER_REQUEST:,} samples by {_SHARDS} shards, each answered",
+            "when it is on the disk. Tick: all before it. CPU: of the process, for the same. Ahead: reading what later",
+            "ticks need, when all is told. The slowest are those that store what was counted, every fifth.",
+            "goal at 10,000 SLOs: a tick under 25 ms, 10 ms compiled, under 40 KiB an SLO;",
+            f"load of this machine when done: {os.getloadavg()[0]:.1f}",
+        ],
     )
 
 
-def main() -> None:
-    """Measure fleets of several sizes."""
-    print("\nloop: live turns, fed by remote write")
-    for size in (100, 1000, 10_000) if len(sys.argv) < 3 else [int(sys.argv[2])]:
-        run(size)
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tightrope.base import clock
 from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, TightropeError, UsageError
@@ -22,13 +21,20 @@ from tightrope.specs.model import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tightrope.backtest.scenario import Result, Scenario
+    from tightrope.delivery.pipelines.store import Shelves
+    from tightrope.delivery.pipelines.usecases import Pipelines
+    from tightrope.delivery.rollouts.usecases import Rollouts
     from tightrope.engine.plan import Incident
     from tightrope.loop.assess import Assessment
     from tightrope.loop.feeds import Feed, Wanted
     from tightrope.loop.live import Live
     from tightrope.loop.server import Server, ServeSettings
     from tightrope.policy.decision import Decision, GateFacts, GateRequest
+    from tightrope.runs.executors.local import LocalExecutor
+    from tightrope.runs.usecases import Runs
     from tightrope.specs.store import Survey
     from tightrope.telemetry.reading import Reading
 
@@ -43,6 +49,26 @@ RECORDED = frozenset({"csv", "parquet", "access-log", "openmetrics"})
 def load_specs(paths: Sequence[str]) -> Specs:
     """Read specs from files, directories and ``-``, standard input; raises `SpecsInvalidError` with all findings."""
     specs, findings = _judged(_survey(paths))
+    if specs is None:
+        raise SpecsInvalidError(findings)
+    return specs
+
+
+def vary_specs(paths: Sequence[str], slos: Sequence[str], settings: Sequence[str]) -> Specs:
+    """Read specs with some values changed, see `tightrope.specs.varying`; raises as `load_specs`, and `UsageError`."""
+    from pathlib import Path
+
+    from tightrope.specs.store import Written, survey
+    from tightrope.specs.varying import read_setting, varied
+
+    shelved = {(one.kind, one.name): one for one in _survey(paths).documents}
+    wanted = [read_setting(one) for one in settings]
+    changed = varied({key: one.text for key, one in shelved.items()}, slos, wanted)
+    texts = [
+        Written(f"<{key[0]} {key[1]} as set>", str(Path(shelved[key].place.file).parent), text)
+        for key, text in changed.items()
+    ]
+    specs, findings = _judged(survey(paths, texts=texts, instead=changed.keys()))
     if specs is None:
         raise SpecsInvalidError(findings)
     return specs
@@ -73,6 +99,8 @@ def explain_finding(code: str) -> str:
 
 def write_starter(directory: str, service: str, source: str, *, force: bool = False) -> list[str]:
     """Write the commented starter specs; raises `UsageError` where a file is in the way."""
+    from pathlib import Path
+
     from tightrope.specs.starter import starter
 
     folder = Path(directory)
@@ -220,22 +248,39 @@ def serving(
     incidents: Sequence[Incident] = (),
     every_s: float = 1.0,
     keep_s: int | None = None,
+    work: str = "",
+    amid: Mapping[str, int] | None = None,
     clock_now: Callable[[], int] = clock.now,
 ) -> Iterator[Server]:
     """Build a server over the store in *where* and turn its loop until the block ends.
+
+    Commands run where *work* says: a folder for their logs, empty for one beside a store that is a directory. On
+    PostgreSQL without *work* this server runs none, and leaves them to workers. A replay brings the instant of each
+    service in *amid* to the present, see `Replay`.
 
     Raises:
         StoreError: The store cannot be opened. NotFoundError: A path of the specs does not exist.
     """
     from tightrope.access.usecases import Access, oidc_settings
     from tightrope.base.settings import environment
+    from tightrope.delivery.holds.usecases import Holds
+    from tightrope.delivery.pipelines.usecases import Clockwork, Pipelines
+    from tightrope.delivery.rollouts.usecases import Rollouts
+    from tightrope.delivery.usecases import Deliveries
+    from tightrope.loop.attribution import accounts_of
+    from tightrope.loop.feedback import Feedback
+    from tightrope.loop.holding import Doorkeeper
     from tightrope.loop.live import Live
+    from tightrope.loop.mail import MailReader
+    from tightrope.loop.pipelines import sights_of
     from tightrope.loop.postman import Postman
+    from tightrope.loop.rollouts import pages_of, slices_of, standing_of
     from tightrope.loop.server import Server
     from tightrope.loop.store import LiveStore
-    from tightrope.loop.telling import Teller
+    from tightrope.loop.telling import Teller, changed_lately
     from tightrope.notify.usecases import Notifications, Notifier
     from tightrope.policy.usecases import DecisionBook, Exceptions
+    from tightrope.runs.usecases import Runs
     from tightrope.specs.usecases import Shelf
     from tightrope.state.database import opened
     from tightrope.state.journal import Journal
@@ -247,7 +292,7 @@ def serving(
         slices, journal = SliceStore(database), Journal(database)
         shelf = Shelf(database, settings.spec_paths, _judged)
         decisions = DecisionBook(database, clock_now)
-        teller = Teller(settings.base_url)
+        teller = Teller(settings.base_url, recent=lambda service, since: changed_lately(deliveries, service, since))
         live = Live(
             database,
             slices,
@@ -255,7 +300,7 @@ def serving(
             journal,
             examine=shelf.examine,
             look=shelf.look,
-            feeds=_replayed if settings.replayed else _feeds,
+            feeds=(lambda wanted, live: _replayed(wanted, live, amid)) if settings.replayed else _feeds,
             receivers={kind: open_receiver(kind) for kind in RECEIVED},
             now=clock_now,
             incidents=incidents,
@@ -279,6 +324,50 @@ def serving(
 
         access = Access(database, required=settings.auth_required, owned=owned, oidc=oidc_settings(environment))
         notifications = Notifications(database, channels, base_url=settings.base_url, changed=teller.nudge)
+
+        def decided(request: GateRequest) -> Decision:
+            return server.decide(request)
+
+        def weighed(request: GateRequest) -> Decision:
+            return server.weigh(request)
+
+        holds = Holds(
+            database,
+            lambda: live.snapshot.specs,
+            ask=decided,
+            weigh=weighed,
+            ready=lambda: live.snapshot.number > 0,
+            base_url=settings.base_url,
+            now=clock_now,
+        )
+        deliveries = Deliveries(database, specs=lambda: live.snapshot.specs, clock=clock_now, holding=holds.take)
+        executor = _local_executor(where, work)
+        runs = Runs(database, place="" if executor is None else executor.place)
+        _join_steps(runs, executor)
+        pipelines = Pipelines(
+            runs,
+            _shelves(where, work),
+            {} if executor is None else {"local": executor},
+            definitions=lambda: live.snapshot.specs.pipelines,
+            ask=decided,
+            watch=lambda service, slos: sights_of(live.assessments(service), slos),
+            deliveries=deliveries,
+            base_url=settings.base_url,
+            clock=clock_now,
+        )
+        rollouts = Rollouts(
+            database,
+            runs,
+            specs=lambda: live.snapshot.specs,
+            ask=decided,
+            weigh=weighed,
+            stands=lambda service, slos: standing_of(live.assessments(service), slos),
+            pages=lambda service: pages_of(live.assessments(service)),
+            slices=lambda title, since, until: slices_of(_assessed(live, title), title, since, until),
+            report=deliveries.record,
+            environment=environment,
+            clock=clock_now,
+        )
         server = Server(
             settings,
             live,
@@ -290,17 +379,165 @@ def serving(
             where,
             clock_now,
             exceptions=Exceptions(database, quota_of),
+            holds=holds,
+            runs=runs,
+            deliveries=deliveries,
+            rollouts=rollouts,
+            pipelines=pipelines,
         )
+        clockwork = Clockwork(pipelines, clock_now)
+        feedback = Feedback(
+            deliveries,
+            holds,
+            specs=lambda: live.snapshot.specs,
+            accounts=lambda service, shipped: accounts_of(
+                server.history(service), server.history, shipped
+            ),
+            base_url=settings.base_url,
+            now=clock_now,
+        )
+        doorkeeper = Doorkeeper(holds, clock_now, feedback.turn)
         postman = Postman(Notifier(database, channels, clock=clock_now), clock_now, notifications.prune)
+        mail = MailReader(deliveries, clock_now)
         live.start()
+        mail.start()
         postman.start(server.listen)
+        doorkeeper.start(server.listen)
+        runs.start_working()
+        clockwork.start()
         try:
             yield server
         finally:
+            clockwork.stop()
+            runs.stop_working()
+            if executor is not None:
+                executor.close()
             live.stop()
+            mail.stop()
+            doorkeeper.stop()
             postman.stop()
             decisions.close()
             slices.close()
+
+
+@contextmanager
+def working(where: str, *, work: str = "", threads: int = 0) -> Iterator[Runs]:
+    """Turn steps of the runs in a store, beside a server or others like this, until the block ends.
+
+    Args:
+        where: The store, which must be there.
+        work: The folder for logs of commands; empty: one beside a store that is a directory.
+        threads: How many steps at once; 0: as many as a server.
+
+    Raises:
+        UsageError: The store is a server's, and there is no folder. NotFoundError, StoreError: There is no store.
+    """
+    from tightrope.delivery.pipelines.usecases import Pipelines
+    from tightrope.delivery.usecases import Deliveries
+    from tightrope.runs.usecases import THREADS, Runs
+    from tightrope.state.database import opened
+
+    with opened(where) as database:
+        executor = _local_executor(where, work)
+        if executor is None:
+            raise UsageError("a worker on PostgreSQL needs a folder for the logs of commands", remedy="give --work DIR")
+        runs = Runs(database, place=executor.place)
+        _join_steps(runs, executor)
+        Pipelines(runs, _shelves(where, work), {"local": executor}, deliveries=Deliveries(database))
+        runs.start_working(threads or THREADS)
+        try:
+            yield runs
+        finally:
+            runs.stop_working()
+            executor.close()
+
+
+def _local_executor(where: str, work: str) -> LocalExecutor | None:
+    """What runs commands on this machine; None where nobody said in which folder."""
+    from pathlib import Path
+
+    from tightrope.runs.executors.local import LocalExecutor
+
+    if work:
+        return LocalExecutor(Path(work))
+    return None if "://" in where else LocalExecutor(Path(where) / "runs")
+
+
+def _shelves(where: str, work: str) -> Shelves:
+    """Where workspaces, caches and artifacts of pipelines are; without a folder of our own nothing is put there."""
+    from pathlib import Path
+
+    from tightrope.delivery.pipelines.store import Shelves
+
+    return Shelves(Path(work or ("." if "://" in where else where)) / "pipelines")
+
+
+@contextmanager
+def piping(
+    where: str, specs: Specs | None = None, *, work: str = "", create: bool = True
+) -> Iterator[tuple[Pipelines, Runs]]:
+    """Pipelines of a store on this machine, without a server: whoever starts one carries it out, see `Runs`.
+
+    Args:
+        where: The store: a directory, or the address of a database.
+        create: Make the store where there is none.
+        specs: What the gate and verifications rest on; None: there is no gate here.
+        work: The folder for workspaces and logs; empty: one beside a store that is a directory.
+
+    Raises:
+        UsageError: The store is a database, and there is no folder. StoreError: It cannot be opened.
+    """
+    from pathlib import Path
+
+    from tightrope.delivery.pipelines.usecases import Pipelines
+    from tightrope.delivery.usecases import Deliveries
+    from tightrope.loop.pipelines import sights_of
+    from tightrope.policy.usecases import DecisionBook
+    from tightrope.runs.usecases import Runs
+    from tightrope.state.database import opened
+
+    if not create and not work and "://" not in where and not (Path(where) / "runs").is_dir():
+        raise NotFoundError(f"no pipeline ever ran in {where}", remedy="start one: `tightrope pipeline run`")
+    executor = _local_executor(where, work)
+    if executor is None:
+        raise UsageError("on PostgreSQL a folder for workspaces and logs is needed", remedy="give --work DIR")
+    with opened(where, create=create) as database:
+        book = DecisionBook(database)
+        known = specs if specs is not None else Specs()
+
+        def ask(request: GateRequest) -> Decision:
+            decision, facts = decide_gate(known, request)
+            book.keep(decision, facts)
+            return decision
+
+        runs = Runs(database, place=executor.place)
+        pipelines = Pipelines(
+            runs,
+            _shelves(where, work),
+            {"local": executor},
+            definitions=lambda: known.pipelines,
+            ask=ask if specs is not None else None,
+            watch=(lambda service, slos: sights_of(assess_specs(known, known.of_service(service)), slos))
+            if specs is not None
+            else None,
+            deliveries=Deliveries(database, specs=lambda: known),
+            alone=True,
+            left_out="" if "://" in where else where,
+        )
+        try:
+            yield pipelines, runs
+        finally:
+            runs.stop_working()
+            executor.close()
+            book.close()
+
+
+def _join_steps(runs: Runs, executor: LocalExecutor | None) -> None:
+    """Tell what turns steps that need nothing but a machine; a server and a worker both can."""
+    from tightrope.runs.usecases import CommandAction, plain_command, plain_probe
+
+    if executor is not None:
+        runs.register("command", CommandAction(executor, plain_command, probe=plain_probe))
 
 
 def quota_in(specs: Specs, service: str) -> ExceptionQuota | None:
@@ -312,12 +549,51 @@ def quota_in(specs: Specs, service: str) -> ExceptionQuota | None:
     return policy_of_service(specs, service).exceptions
 
 
+@contextmanager
+def rollouts_at_hand(where: str) -> Iterator[Rollouts]:
+    """The rollouts of a store, to look at and to tell: whoever serves from it carries them out.
+
+    Raises:
+        NotFoundError, StoreError: There is no store.
+    """
+    from tightrope.delivery.rollouts.usecases import Rollouts
+    from tightrope.runs.usecases import Runs
+    from tightrope.state.database import opened
+
+    def nothing(*_: object, **__: object) -> NoReturn:
+        raise UsageError("only a server knows that", remedy="ask it with --server URL")
+
+    with opened(where) as database:
+        yield Rollouts(
+            database,
+            Runs(database),
+            specs=Specs,
+            ask=nothing,
+            weigh=nothing,
+            stands=nothing,
+            pages=nothing,
+            slices=nothing,
+            report=nothing,
+        )
+
+
+def _assessed(live: Live, title: str) -> Sequence[Assessment]:
+    """Where the objectives of the service stand that an SLO is on; nothing where there is no such SLO."""
+    slo = live.snapshot.specs.slo(title.partition("/")[0])
+    return live.assessments(slo.service) if slo is not None else ()
+
+
 def fresh_store(where: str) -> None:
     """Make room for a replay: each begins with an empty store, and only ever takes the place of another replay's.
 
     Raises:
         UsageError: There is a store that no replay made, or *where* is no directory.
+        StoreError: A server runs on it.
     """
+    from pathlib import Path
+
+    from tightrope.state.database import alone_in
+
     folder = Path(where)
     mark = folder / "replay"
     if "://" in where or ((folder / "tightrope.db").exists() and not mark.exists()):
@@ -325,10 +601,11 @@ def fresh_store(where: str) -> None:
             f"{where} is no place for a replay: it may hold a store of real telemetry",
             remedy="give a new directory with --data",
         )
-    for file in folder.glob("tightrope.db*"):
-        file.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text("The store beside this file is a replay of recorded data; the next replay replaces it.\n")
+    with alone_in(folder):
+        for file in folder.glob("tightrope.db*"):
+            file.unlink()
+        mark.write_text("The store beside this file is a replay of recorded data; the next replay replaces it.\n")
 
 
 def _feeds(wanted: Sequence[Wanted], live: Live) -> list[Feed]:
@@ -387,14 +664,14 @@ def _understood(one: Wanted) -> None:
         open_tailing(sources[0], [(0, Request(one.slo, one.objective))])
 
 
-def _replayed(wanted: Sequence[Wanted], live: Live) -> list[Feed]:
+def _replayed(wanted: Sequence[Wanted], live: Live, amid: Mapping[str, int] | None = None) -> list[Feed]:
     """Recorded data, moved to the present; servers are asked as ever."""
     from tightrope.loop.feeds import Replay
     from tightrope.specs.openslo import sources_of
 
     recorded = [one for one in wanted if {each.type.lower() for each in sources_of(one.slo)} <= RECORDED]
     tracks = {one.track for one in recorded}
-    found: list[Feed] = [Replay("the recording", recorded, _read_slices, live.moved)] if recorded else []
+    found: list[Feed] = [Replay("the recording", recorded, _read_slices, live.moved, amid)] if recorded else []
     return found + _feeds([one for one in wanted if one.track not in tracks], live)
 
 
@@ -407,6 +684,8 @@ def _read_slices(wanted: Sequence[tuple[Slo, Objective]], since: int | None, unt
 
 def _glance(sources: Sequence[DataSource]) -> object:
     """What the files of some sources look like: a value that changes when they do."""
+    from pathlib import Path
+
     seen = set()
     for source in sources:
         named = source.connection.get("path")
@@ -428,6 +707,8 @@ def examples_folder() -> Path:
     Raises:
         NotFoundError: They were left out of this installation.
     """
+    from pathlib import Path
+
     package = Path(__file__).resolve().parent
     for folder in (package.parent.parent / "examples" / "real", package / "examples" / "real"):
         if folder.is_dir():

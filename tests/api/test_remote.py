@@ -136,6 +136,31 @@ def test_an_explanation_is_the_same_and_reads_well(world: World, run: Run) -> No
     assert "TR012" in run("explain", "TR012").stdout
 
 
+def test_where_a_budget_went_is_told_as_from_the_specs_and_the_parts_sum_to_the_whole(world: World, run: Run) -> None:
+    (told,) = json.loads(run("explain", "basket", "--budget", "-o", "json").stdout)
+    assert told["slo"] == "basket-availability"
+    assert told["causes"]
+    spent = sum(one["shareOfBudget"] for one in told["causes"])
+    assert spent == pytest.approx(told["consumedRatio"])
+    (of_slo,) = json.loads(run("explain", "basket-availability", "--budget", "-o", "json").stdout)
+    assert of_slo["slo"] == told["slo"]
+    shown = run("explain", "basket", "--budget").stdout
+    assert shown.startswith(f"basket-availability: {told['summary']}"[:40])
+    assert "of budget" in shown
+    assert isinstance(error(run("explain", "nothing", "--budget")), NotFoundError)
+
+
+def test_a_recorded_decision_is_explained_by_its_id(run: Run) -> None:
+    made = json.loads(run("gate", "basket", "--change", "4f2a9c1", "-o", "json").stdout)
+    shown = run("explain", made["id"]).stdout
+    assert shown.startswith("STOP    basket · 4f2a9c1 · feature")
+    assert made["summary"] in shown
+    assert "recorded as row" in shown
+    kept = json.loads(run("explain", made["id"], "-o", "json").stdout)
+    assert kept["decision"]["reasons"] == made["reasons"]
+    assert isinstance(error(run("explain", "D-0000000000")), NotFoundError)
+
+
 def test_a_backtest_is_the_same_and_tells_what_an_edit_would_change(world: World, run: Run, tmp_path: Path) -> None:
     found = json.loads(run("backtest", "basket", "-o", "json").stdout)
     assert (found[0]["slo"], found[0]["finalState"]) == ("basket-availability", "stability")

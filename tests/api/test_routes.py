@@ -119,6 +119,7 @@ def test_events_are_cloud_events_that_an_export_repeats(world: World) -> None:
 
 
 def test_the_journal_is_checked_and_every_decision_decided_again(world: World) -> None:
+    world.post("/api/v1/gate/checkout", "operator", json={})
     found = world.get("/api/v1/journal/verify", params={"recompute": True}).json()
     assert (found["holds"], found["broken"], found["differing"]) == (True, [], [])
     assert found["recomputed"] >= 1

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +25,8 @@ STARTS_WITHIN_S = 30
 class Served:
     """One server over a store and a folder of specs; after `kill` or `stop` it can be started again."""
 
-    def __init__(self, folder: Path, data: str, port: int = 0) -> None:
+    def __init__(self, folder: Path, data: str, port: int = 0, options: Sequence[str] = ()) -> None:
+        self.options = tuple(options)
         self.folder = folder
         self.data = data
         self.port = port
@@ -41,7 +42,7 @@ class Served:
         began = time.monotonic()  # noqa: TID251  a real process
         command = [sys.executable, "-m", "tightrope", "serve", "-f", str(self.folder), "--data", self.data]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)],
+            [*command, "--port", str(self.port), *self.options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -29,6 +29,7 @@ from tightrope.loop.feeds import (
     Pull,
     Pump,
     Read,
+    Replay,
     Wanted,
 )
 from tightrope.sli.slices import Slices
@@ -363,3 +364,28 @@ def test_an_objective_that_is_refused_does_not_make_a_feed_ask_without_pause() -
     time.sleep(0.3)
     pump.stop()
     assert len(times) == 1
+
+
+# --- recordings ----------------------------------------------------------------------------------------------------
+
+
+def test_a_recording_ends_within_the_coming_day_and_one_service_is_amid_what_was_named() -> None:
+    def of(service: str) -> Wanted:
+        one = wanted(service)
+        return replace(one, slo=replace(one.slo, service=service))
+
+    old = answer(START - 900 * DAY_S, START - 880 * DAY_S)
+
+    def read(asked: Sequence[tuple[Slo, Objective]], _: int | None, __: int | None) -> list[Reading]:
+        return [old for _one in asked]
+
+    trouble = old.slices.start + 7 * DAY_S + 1234
+    moved: dict[str, int] = {}
+    amid = {"burning": trouble, "unheard-of": 5}
+    fed = Replay("recording", [of("calm"), of("burning")], read, moved.update, amid).read(NOW)
+    assert [one.asked[1] for one in fed] == [NOW // STEP * STEP] * 2
+    assert moved["calm"] % DAY_S == 0
+    assert 0 <= old.slices.end + moved["calm"] - NOW < DAY_S
+    assert moved["burning"] % 3600 == 0
+    assert 1800 <= NOW - (trouble + moved["burning"]) < 5400
+    assert set(moved) == {"calm", "burning"}

@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import email
 import email.policy
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from ipaddress import ip_address
+from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
@@ -33,10 +38,12 @@ class Post:
     recipients: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
+    in_the_open: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def post_office() -> Iterator[Post]:
+def post_office(host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None, at_once: bool = False) -> Iterator[Post]:
+    """A mail server; with *tls* it offers STARTTLS, or speaks TLS from the first byte on."""
     post = Post()
 
     class Clerk(StreamRequestHandler):
@@ -44,10 +51,19 @@ def post_office() -> Iterator[Post]:
             self.wfile.write(f"{line}\r\n".encode())
 
         def handle(self) -> None:
+            try:
+                self.talk()
+            finally:
+                self.request.close()
+
+        def talk(self) -> None:
+            hidden = at_once
             self.say("220 post")
             while line := self.rfile.readline().decode().strip():
                 verb, _, rest = line.partition(" ")
                 verb = verb.upper()
+                if not hidden:
+                    post.in_the_open.append(verb)
                 answer = post.answers.get(f"{verb} {rest}") or post.answers.get(verb)
                 if answer == "hang up":
                     return
@@ -56,7 +72,17 @@ def post_office() -> Iterator[Post]:
                 elif verb == "EHLO":
                     self.say("250-post")
                     self.say("250-8BITMIME")
+                    if tls is not None and not hidden:
+                        self.say("250-STARTTLS")
                     self.say("250 AUTH PLAIN")
+                elif verb == "STARTTLS" and tls is not None:
+                    self.say("220 go on")
+                    try:
+                        self.request = tls.wrap_socket(self.request, server_side=True)
+                    except ssl.SSLError:  # whoever does not trust us hangs up
+                        return
+                    self.setup()
+                    hidden = True
                 elif verb == "AUTH":
                     post.logins.append(base64.b64decode(rest.split()[1]).decode())
                     self.say("235 welcome")
@@ -82,7 +108,14 @@ def post_office() -> Iterator[Post]:
     class Server(ThreadingTCPServer):
         daemon_threads = True
 
-    with Server(("127.0.0.1", 0), Clerk) as server:
+        def get_request(self) -> tuple[socket.socket, Any]:
+            caller, address = super().get_request()
+            return (tls.wrap_socket(caller, server_side=True) if tls is not None and at_once else caller), address
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Who hangs up in the middle is no news."""
+
+    with Server((host, 0), Clerk) as server:
         post.port = server.server_address[1]
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -168,3 +201,106 @@ def test_a_recipient_that_is_refused_holds_up_no_other(post: Post) -> None:
 def test_a_server_that_is_down_is_tried_again(post: Post) -> None:
     answer = sent(post, opened(), urls=("smtp://127.0.0.1:9",))
     assert answer == Answer(sent=False, passing=True, said="127.0.0.1:9 can't be reached")
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """An authority of our own in a file, and servers that it vouches for."""
+
+    file: Path
+    folder: Path
+    key: Any
+
+    def server(self, host: str) -> ssl.SSLContext:
+        """What a server of that name shows."""
+        from cryptography import x509
+
+        name = x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
+        chain = self.folder / f"{host}.pem"
+        _certify(chain, self.key, host, x509.SubjectAlternativeName([name]))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        return context
+
+
+def _certify(path: Path, signer: Any, name: str, *extensions: Any) -> Any:
+    """Write a key and its certificate, signed by *signer* or else by itself; hands out the key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    def named(text: str) -> Any:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)  # noqa: TID251  TLS asks the real clock
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(named(name))
+        .issuer_name(named("our own authority"))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+    for extension in extensions:
+        made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    signed = made.sign(signer or key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes((private if signer else b"") + signed.public_bytes(serialization.Encoding.PEM))
+    return key
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> Trust:
+    x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed")
+    file = tmp_path / "authority.pem"
+    key = _certify(file, None, "our own authority", x509.BasicConstraints(ca=True, path_length=0))
+    return Trust(file, tmp_path, key)
+
+
+LOGIN = {"user": "tightrope", "password_from": "PASSWORD"}
+
+
+@pytest.mark.parametrize(("scheme", "at_once"), [("smtp", False), ("smtps", True)])
+def test_mail_goes_over_tls_and_the_password_only_there(
+    trust: Trust, monkeypatch: pytest.MonkeyPatch, scheme: str, at_once: bool
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(trust.file))
+    with post_office(tls=trust.server("127.0.0.1"), at_once=at_once) as post:
+        answer = sent(post, opened(), urls=(f"{scheme}://127.0.0.1:{post.port}",), **LOGIN)
+    assert (answer.sent, answer.said) == (True, "")
+    assert post.logins == ["\0tightrope\0geheim-1"]
+    assert len(post.mails) == 1
+    assert post.in_the_open == ([] if at_once else ["EHLO", "STARTTLS"])
+
+
+@pytest.mark.parametrize(("scheme", "at_once"), [("smtp", False), ("smtps", True)])
+def test_a_mail_server_that_nobody_vouches_for_gets_neither_mail_nor_password(
+    trust: Trust, scheme: str, at_once: bool
+) -> None:
+    with post_office(tls=trust.server("127.0.0.1"), at_once=at_once) as post:
+        answer = sent(post, opened(), urls=(f"{scheme}://127.0.0.1:{post.port}",), **LOGIN)
+    assert (answer.sent, answer.passing) == (False, True)
+    assert "no trust" in answer.said
+    assert (post.mails, post.logins) == ([], [])
+
+
+def test_a_certificate_of_another_server_is_none(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(trust.file))
+    with post_office(tls=trust.server("mail.example.org")) as post:
+        answer = sent(post, opened(), **LOGIN)
+    assert (answer.sent, post.mails, post.logins) == (False, [], [])
+    assert "no trust" in answer.said
+
+
+def test_a_password_does_not_go_in_the_open(post: Post) -> None:
+    beyond = f"smtp://0.0.0.0:{post.port}"  # which leads here, and is not called loopback
+    answer = sent(post, opened(), urls=(beyond,), **LOGIN)
+    assert (answer.sent, answer.passing, post.logins, post.mails) == (False, False, [], [])
+    assert "no STARTTLS" in answer.said

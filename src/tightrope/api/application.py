@@ -21,13 +21,19 @@ from tightrope.api import (
     alerting,
     backtest,
     budget,
+    deliveries,
+    dialects,
     events,
     exceptions,
     gate,
+    holds,
+    hooks,
     journal,
     metrics,
+    pipelines,
     policy,
     prometheus,
+    rollouts,
     specs,
     system,
     telemetry,
@@ -56,6 +62,12 @@ DESCRIPTION = """All that command line and pages can do.
 _V1_ROUTERS = (
     budget.router,
     gate.router,
+    dialects.router,
+    holds.router,
+    deliveries.router,
+    hooks.router,
+    pipelines.router,
+    rollouts.router,
     policy.router,
     exceptions.router,
     backtest.router,
@@ -73,6 +85,8 @@ _ROUTERS = (*((V1, one) for one in _V1_ROUTERS), *(("", one) for one in _OUTER_R
 _TAGS = (
     ("budget", "Where budgets stand."),
     ("policy", "May a change go out now, and what was decided."),
+    ("dialects", "The gate, as its callers speak."),
+    ("delivery", "What is released, and what is held."),
     ("backtest", "What rules would have done."),
     ("specs", "The promises."),
     ("alerting", "What fires, who was told, and what is silenced."),
@@ -108,6 +122,8 @@ class Api(FastAPI):
         """Answer: questions to the gate at once, all others behind the door."""
         if scope["type"] == "http" and scope["path"].startswith(gate.PREFIX):
             await self._gate(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(dialects.KEYED):
+            await self._door(dialects.unlocked(scope), receive, send)
         else:
             await self._door(scope, receive, send)
 

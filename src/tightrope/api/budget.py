@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tightrope.access.roles import Permission
 from tightrope.api.answers import MOST_A_PAGE, answer, next_page, page, paged
-from tightrope.api.shapes import Explanation, ServiceInFull, Services, Status
+from tightrope.api.shapes import Attributions, Explanation, ServiceInFull, Services, Status
 from tightrope.api.visitor import Visit, Visitor, needs
 from tightrope.base.errors import NotFoundError
 from tightrope.base.units import time_text
@@ -24,6 +24,7 @@ from tightrope.budget.words import (
     standing_word,
 )
 from tightrope.loop.assess import Assessment
+from tightrope.loop.attribution import account_document, accounts_of
 from tightrope.loop.documents import explain_document, number, status_document
 from tightrope.loop.gatekeeper import ask_gate
 from tightrope.loop.standing import left_of, outlook_of, standing_of, tightest
@@ -87,6 +88,25 @@ def explain(
         document["objectives"] = [written | _in_words(visit, one, outlook) for written, one in told]
         document["text"] = decision_lines(decision)
     return answer(document)
+
+
+@router.get(
+    "/services/{service}/attribution",
+    summary="Say where the budget of a service went",
+    **needs(Permission.READ, also={200: {"model": Attributions}}),
+)
+def attribution(
+    visit: Visit,
+    service: str,
+    slo: Annotated[str, Query(max_length=500, description="Only this SLO of the service.")] = "",
+) -> Response:
+    """Every bad unit of the window by its one cause; the parts sum to what is spent."""
+    visit.must(Permission.READ, service)
+    found = [one for one in visit.server.history(service, None) if slo in {"", one.slo.name, one.title}]
+    if slo and not found:
+        raise NotFoundError(f"{service} has no SLO {slo!r}", remedy=f"GET /api/v1/services/{service} lists them")
+    accounts = accounts_of(found, lambda name: visit.server.history(name, None), visit.server.shipped(found))
+    return answer({"items": [account_document(one) for one in accounts]})
 
 
 @router.get(

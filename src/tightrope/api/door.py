@@ -28,6 +28,8 @@ LIMITS = (
     ("/v1/metrics", 32 * MIB),
     ("/api/v1/specs", 4 * MIB + 65_536),
     ("/api/v1/backtest", 5 * MIB),
+    ("/api/v1/hooks/", 25 * MIB),  # GitHub sends no more
+    ("/api/v1/deployments", 8 * MIB),
     ("/api/", MIB),
     ("/", 6 * MIB),
 )

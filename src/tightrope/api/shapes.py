@@ -124,6 +124,32 @@ class Objective(Status):
     firing: list[str]
 
 
+class CauseOfBurn(Shape):
+    """What one cause took of a budget."""
+
+    cause: Literal["D", "U", "I", "B"] = Field(description="Deploy, upstream, infrastructure, background.")
+    name: str
+    bad: Ratio | None
+    share_of_budget: Ratio | None
+    amount: str
+
+
+class Attribution(Shape):
+    """Where the budget of one objective went in its window; the causes sum to what is consumed."""
+
+    slo: str
+    start: str
+    end: str
+    consumed_ratio: Ratio | None
+    bad: Ratio | None
+    summary: str = Field(description="One line, in percent of the budget.")
+    causes: list[CauseOfBurn]
+
+
+class Attributions(Shape):
+    items: list[Attribution]
+
+
 class Service(Shape):
     """How a service stands: the objective that decides, and all of them."""
 

@@ -207,8 +207,8 @@ def etags(header: str) -> set[str]:
     return {one.strip().removeprefix("W/").strip('"') for one in header.split(",") if one.strip()}
 
 
-def _held(kind: str, name: str, found: SpecDocument | None, if_match: str) -> str | None:
-    """What `Server.apply` is to hold the document against.
+def _held(kind: str, name: str, found: SpecDocument | None, if_match: str) -> str:
+    """What `Server.apply` is to hold the document against: the etag that was read, or that there is none.
 
     Raises:
         ConflictError: It is not what *if_match* says. Refusal: It is there, and *if_match* says nothing.
@@ -220,7 +220,7 @@ def _held(kind: str, name: str, found: SpecDocument | None, if_match: str) -> st
                 f"{kind} {name} is there already, and the request does not say which version it changes",
                 remedy="read it, and send its ETag in If-Match; `*` takes whatever is there",
             )
-        return None
+        return ""
     wanted = etags(if_match)
     if found is None or not wanted & {"*", found.etag}:
         gone = "does not exist" if found is None else "was changed meanwhile"
@@ -239,28 +239,15 @@ def _seen(visit: Visitor, specs: Specs, one: SpecDocument) -> bool:
     """Whether a visitor may see a document: of SLOs and services only those of services that they may see."""
     if visit.actor.services is None:
         return True
-    services = _services_of(specs, one.kind, one.name)
+    services = specs.services_about(one.kind, one.name)
     return not services or any(visit.sees(service) for service in services)
-
-
-def _services_of(specs: Specs, kind: str, name: str) -> set[str]:
-    """The services that a document is about; none where it is about no one service."""
-    match kind:
-        case "SLO":
-            return {slo.service for slo in specs.slos if slo.name == name}
-        case "Service":
-            return {name}
-        case "SilverBullet":
-            return {one.service for one in specs.silver_bullets if one.name == name}
-        case _:
-            return set()
 
 
 def _must_apply(visit: Visitor, changed: list[tuple[str, str]], *specs: Specs) -> None:
     """Raise `ForbiddenError` unless the visitor may change these documents, as they are in any of *specs*."""
     for kind, name in changed:
         permission = Permission.GRANT if kind == "SilverBullet" else Permission.APPLY
-        about = set().union(*(_services_of(one, kind, name) for one in specs)) or {""}
+        about = set().union(*(one.services_about(kind, name) for one in specs)) or {""}
         for service in sorted(about):
             visit.must(permission, service)
 

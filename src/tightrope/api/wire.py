@@ -6,8 +6,12 @@ asked first here whether the gate has the answer at hand. All else goes the usua
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from socket import socket
+from threading import current_thread, main_thread
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -17,9 +21,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tightrope.api.application import Api
 from tightrope.api.gate import PREFIX, Gate
 
-SWITCH_S = 0.0005
-"""How long a thread may go on when another has something to do: ten times less than usual, so that an answer at hand
-does not wait for a turn of the loop."""
+SWITCH_S = 0.0001
+"""How long a thread may go on when another has something to do: fifty times less than usual, so that an answer at hand
+does not wait for a turn of the loop. Connections that have something to say wait so long one after the other: with half
+a millisecond, sixteen of them waited 8 ms while a decision was made."""
 
 GRACE_S = 5
 """How long requests that are under way may go on once the server is to end."""
@@ -100,6 +105,21 @@ class Serving(uvicorn.Server):
 
 
 def serve(app: Api, listener: socket) -> None:
-    """Answer requests until SIGINT or SIGTERM."""
+    """Answer requests until SIGINT or SIGTERM, and return then: the loop ends its turn, and the store is closed."""
     sys.setswitchinterval(SWITCH_S)
-    Serving(app).run(sockets=[listener])
+    with _heard(signal.SIGINT, signal.SIGTERM):
+        Serving(app).run(sockets=[listener])
+
+
+@contextmanager
+def _heard(*signals: signal.Signals) -> Iterator[None]:
+    """Let signals do nothing by themselves: uvicorn sends them again when it has ended, which would end us at once."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {one: signal.signal(one, lambda *_: None) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

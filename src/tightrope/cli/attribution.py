@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tightrope.base.units import percent_text
 from tightrope.cli.options import spec_paths
 from tightrope.cli.output import progress, say, structured, table
 
@@ -19,7 +23,7 @@ def tell_where_it_went(
     """Print every objective of a service or SLO with the causes of its bad units."""
     from tightrope.app import assess_specs, choose, load_specs
     from tightrope.backtest.labels import read_deployments, read_incidents
-    from tightrope.loop.attribution import NAMES, account_document, account_line, account_of
+    from tightrope.loop.attribution import account_document, account_of
     from tightrope.loop.standing import by_service
 
     specs = load_specs(spec_paths(files))
@@ -41,19 +45,24 @@ def tell_where_it_went(
         for one in found
         if one.slo.name in wanted and one.watched
     ]
+    show([account_document(one) for one in accounts], form)
+
+
+def show(accounts: Sequence[Mapping[str, Any]], form: str) -> None:
+    """Print the accounts of some objectives."""
     if form != "table":
-        structured([account_document(one) for one in accounts], form)
+        structured(accounts, form)
         return
     for account in accounts:
-        say(f"{account.title}: {account_line(account)}", bold=True)
+        say(f"{account['slo']}: {account['summary']}", bold=True)
         rows = [
             [
-                one.part.cause.value,
-                one.part.name or NAMES[one.part.cause],
-                "–" if one.of_budget is None else f"{float(one.of_budget) * 100:.1f} %",
-                one.amount,
+                one["cause"],
+                one["name"],
+                "–" if one["shareOfBudget"] is None else percent_text(one["shareOfBudget"]),
+                one["amount"],
             ]
-            for one in account.shares
+            for one in account["causes"]
         ]
         for line in table(rows, right=(2, 3), header=["", "cause", "of budget", "amount"]):
             say(f"  {line}")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tightrope.loop.documents import Duties
 
 _MOST = 20
+_COMPARED = ["", "pages", "tickets", "features wait", "worst left"]
+_SCORED = ["needless", "missed", "precision", "recall"]
 
 
 @click.command()
@@ -46,6 +48,13 @@ _MOST = 20
 @click.option(
     "--svg", type=click.Path(dir_okay=False), help="Write the burn-down with alert episodes there, of one SLO."
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Compare with a variant, such as objective=0.995 or spec.timeWindow[0].duration=7d; several make one variant.",
+)
 @server_option
 def backtest(
     names: tuple[str, ...],
@@ -58,9 +67,14 @@ def backtest(
     deployments: str | None,
     report: str | None,
     svg: str | None,
+    settings: tuple[str, ...],
     server: str,
 ) -> None:
-    """Run specs over history: alert episodes, policy states, and what the gate would have stopped."""
+    """Run specs over history: alert episodes, policy states, and what the gate would have stopped.
+
+    With --set it compares what is with what would have been. KIND/NAME:PATH=VALUE changes another document than the
+    SLOs, such as their policy.
+    """
     from tightrope.app import assess_specs, choose, load_specs, now
     from tightrope.backtest.labels import read_deployments, read_incidents
     from tightrope.loop.documents import backtest_document
@@ -68,7 +82,11 @@ def backtest(
 
     if since is not None and until is not None and since >= until:
         raise click.UsageError(f"--from {time_text(since)} is not before --to {time_text(until)}.")
-    asked = chosen_server(server, files, strict=strict, report=report, svg=svg)
+    if report and report.lower().endswith(".svg"):
+        raise click.UsageError(f"--report writes HTML. For a picture give --svg {report}.")
+    if settings and (report or svg):
+        raise click.UsageError("--set compares two variants; --report and --svg show one.")
+    asked = chosen_server(server, files, strict=strict, report=report, svg=svg, set=settings)
     if asked:
         from tightrope.cli import remote
 
@@ -87,6 +105,26 @@ def backtest(
     incidents = read_incidents(labels) if labels else ()
     deployed = read_deployments(deployments) if deployments else ()
     chosen = choose(specs, names)
+    if svg and len(chosen) != 1:
+        raise click.UsageError(f"--svg draws one objective, not those of {len(chosen)} SLOs; name it.")
+    if settings:
+        from tightrope.app import vary_specs
+
+        other = vary_specs(spec_paths(files), [slo.name for slo in chosen], settings)
+        sides = []
+        for name, side in (("now", specs), (", ".join(settings), other)):
+            picked = tuple(slo for slo in side.slos if slo.name in {one.name for one in chosen})
+            with progress() as tell:
+                sides.append(
+                    (
+                        name,
+                        assess_specs(
+                            side, picked, at=until, since=since, incidents=incidents, strict=strict, tell=tell
+                        ),
+                    )
+                )
+        _compare(sides, form, labelled=labels is not None)
+        return
     told, services = {slo.name for slo in chosen}, {slo.service for slo in chosen}
     # A deployment meets the state of the whole service, of which perhaps one SLO was asked for.
     others = tuple(slo for slo in specs.slos if deployments and slo.service in services and slo.name not in told)
@@ -234,3 +272,55 @@ def _cells(score: Score) -> Sequence[str]:
         span(score.detect_s),
         span(score.reset_s),
     ]
+
+
+def _compare(sides: Sequence[tuple[str, Sequence[Assessment]]], form: str, *, labelled: bool) -> None:
+    """Print what each variant would have done, side by side."""
+    from tightrope.loop.documents import backtest_document
+    from tightrope.loop.witness import scores_of
+
+    if form != "table":
+        structured(
+            [
+                {"variant": name} | backtest_document(one, scores_of(one) if labelled else None, None, None)
+                for name, found in sides
+                for one in found
+            ],
+            form,
+        )
+        return
+    header = ["", "pages", "tickets", "features wait", "worst left", *_SCORED] if labelled else _COMPARED
+    for number, one in enumerate(sides[0][1]):
+        say(f"{one.title}", bold=True)
+        rows = []
+        for name, found in sides:
+            each = found[number]
+            pages = sum(episode.severity == "page" for episode in each.history.episodes)
+            waits = sum(seconds for state, seconds in each.history.state_s.items() if _holds(each, state))
+            row = [
+                name,
+                str(pages),
+                str(len(each.history.episodes) - pages),
+                span_text(waits) if waits else "never",
+                percent_text(1 - each.history.worst_consumed.value),
+            ]
+            score = (scores_of(each) or {}).get("page") if labelled else None
+            if labelled:
+                row += ["–"] * len(_SCORED) if score is None else _scored(score)
+            rows.append(row)
+        for line in table(rows, right=tuple(range(1, len(header))), header=header):
+            say(f"  {line}")
+
+
+def _holds(one: Assessment, name: str) -> bool:
+    """Whether a state of the policy lets no feature go."""
+    from tightrope.policy.states import named
+    from tightrope.specs.model import ChangeKind
+
+    return ChangeKind.FEATURE not in named(one.policy, name).allows
+
+
+def _scored(score: Score) -> list[str]:
+    """What pages were worth, by labelled incidents."""
+    shares = ["–" if share is None else percent_text(share, 0) for share in (score.precision, score.recall)]
+    return [str(score.needless), str(score.missed), *shares]

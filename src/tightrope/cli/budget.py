@@ -137,7 +137,7 @@ def _burn(one: Assessment, lookback_s: int) -> str:
 
 
 @click.command()
-@click.argument("name", metavar="SERVICE|SLO|TRnnn")
+@click.argument("name", metavar="SERVICE|SLO|TRnnn|D-id")
 @specs_option
 @at_option
 @output_option
@@ -160,7 +160,7 @@ def explain(
     """Say why SERVICE (or SLO) is in its state: since when, what would change it, and when.
 
     It speaks of the same instant as the gate, and agrees with it: now, or --at. With a code such as TR012, explain that
-    finding of `tightrope validate`.
+    finding of `tightrope validate`; with the id of a decision, such as D-2c1eeff3b4, what the server recorded of it.
     """
     if name[:2].upper() == "TR" and name[2:].isdigit():
         from tightrope.app import explain_finding
@@ -170,6 +170,12 @@ def explain(
     if budget:
         from tightrope.cli.attribution import tell_where_it_went
 
+        asked = chosen_server(server, files, at=at, incidents=incidents, strict=strict, deployments=deployments)
+        if asked:
+            from tightrope.cli import remote
+
+            remote.tell_where_it_went(asked, name, form)
+            return
         tell_where_it_went(name, files, at, form, incidents, deployments, strict=strict)
         return
     asked = chosen_server(server, files, at=at, incidents=incidents, strict=strict)

@@ -63,7 +63,7 @@ def show_lines(headline: str, lines: Sequence[Line], as_of: set[int], *, everyth
         )
     header = ["", "", "service", "slo", "target", "budget left", "", "", "1h", "6h", "outlook"]
     # what a narrow terminal can do without, first to go first
-    for line in table(rows, right=(6, 7, 8, 9), header=header, expendable=(4, 9, 8, 5, 7, 2)):
+    for line in table(rows, right=(6, 7, 8, 9), header=header, expendable=(4, 9, 8, 5, 7, 2, 10)):
         say(line)
     services = len({one.service for one in lines})
     newest = max(as_of)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -17,7 +19,11 @@ COMMANDS = {
     "gate": ("policy:gate", "Ask whether a change may go out now: go, stop or wait."),
     "exception": ("exception:exception", "Ask for leave to ship what the policy refuses, grant it, break the glass."),
     "explain": ("budget:explain", "Say why a service is in its state, what would change it, and when."),
-    "rollout": ("rollout:rollout", "Plan a release in steps that stays inside its share of the budget."),
+    "deployment": ("deployment:deployment", "Record what was deployed; show what went where and what it carried."),
+    "finding": ("deployment:finding", "Show and close findings: deployments that went out past the gate."),
+    "hold": ("hold:hold", "Show releases that wait for an answer of the gate, and give them up."),
+    "pipeline": ("pipeline:pipeline", "Carry a commit to production and back; watch, retry, cancel."),
+    "rollout": ("rollout:rollout", "Release in steps that stay inside a share of the budget and go back by themselves."),
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
     "apply": ("apply:apply", "Send specs to a server, which follows them from then on."),
@@ -26,6 +32,7 @@ COMMANDS = {
     "alert": ("alert:alert", "Show alerts and who was told, silence them, test the channels."),
     "generate": ("specs:generate", "Write files for other tools, such as JSON Schemas for editors."),
     "serve": ("serve:serve", "Watch, remember, alert and show: API, web page and loop in one process."),
+    "worker": ("worker:worker", "Turn the steps of runs, beside a server and other workers."),
     "store": ("store:store", "Look after the store: backup, restore, export."),
     "doctor": ("doctor:doctor", "Look whether specs, sources, store and server are well."),
     "demo": ("demo:demo", "Run the whole loop on recorded data and write a report."),
@@ -94,6 +101,7 @@ def main() -> None:
     """Run the command line; never ends in a traceback unless TIGHTROPE_DEBUG is set."""
     from tightrope.base.errors import TightropeError
 
+    atexit.register(gc.freeze)  # spares a process that ends a last search for rubbish, a tenth of what `validate` takes
     try:
         code = _answer()
     except TightropeError as error:

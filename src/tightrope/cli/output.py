@@ -16,10 +16,11 @@ import click
 from tightrope.base.errors import SpecError, SpecsInvalidError, TightropeError
 from tightrope.base.settings import environment
 
+_READABLE = 16  # characters that a text is not cut below
 FORMATS = click.Choice(["table", "json", "yaml"])
 
 _ASCII = str.maketrans(
-    {"−": "-", "×": "x", "≥": ">=", "≤": "<=", "·": "-", "…": "...", "█": "#", "▏": "|", "─": "-", "→": "->"}
+    {"−": "-", "–": "-", "×": "x", "≥": ">=", "≤": "<=", "·": "-", "…": "...", "█": "#", "▏": "|", "─": "-", "→": "->"}
 )
 
 
@@ -45,7 +46,7 @@ def fitted(text: str) -> str:
     """The text as the terminal can show it: ASCII only where that was asked for, or where its encoding has no more."""
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower().replace("-", "")
     if _asked("ascii") or not encoding.startswith("utf"):
-        return text.translate(_ASCII)
+        return text.translate(_ASCII).encode("ascii", "replace").decode()
     return text
 
 
@@ -120,8 +121,8 @@ def table(
 ) -> Iterator[str]:
     """Lay out cells in columns, two spaces apart; styled text keeps its width.
 
-    On a terminal too narrow for all of them, *expendable* columns are left out, the first ones first, and what is still
-    too long is cut.
+    On a terminal too narrow for all of them, *expendable* columns are left out, the first ones first, the last one only
+    where cutting the widest column is not enough.
     """
     everything = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
     if not everything:
@@ -129,19 +130,30 @@ def table(
     widths = [max(_width(row[column]) for row in everything) for column in range(len(everything[0]))]
     room, shown = room_for_lines(), [column for column, width in enumerate(widths) if width]
     for column in expendable:
-        if sum(widths[one] + 2 for one in shown) - 2 <= room:
+        excess = sum(widths[one] + 2 for one in shown) - 2 - room
+        spare = max(widths[one] for one in shown) - excess
+        if excess <= 0 or (column == expendable[-1] and spare >= _READABLE):
             break
         if column in shown:
             shown.remove(column)
+    excess = sum(widths[one] + 2 for one in shown) - 2 - room
+    widest = max(shown, key=lambda column: widths[column])
+    if excess > 0 and widths[widest] - excess >= _READABLE // 2:
+        widths[widest] -= excess
+        for row in everything:
+            row[widest] = _cut(row[widest], widths[widest])
     for number, row in enumerate(everything):
         cells = []
         for column in shown:
             pad = " " * (widths[column] - _width(row[column]))
             cells.append(pad + row[column] if column in right else row[column] + pad)
         line = "  ".join(cells).rstrip()
-        if _width(line) > room:
-            line = click.unstyle(line)[: room - 1] + "…"
+        line = _cut(line, room)
         yield click.style(line, dim=True) if header and number == 0 else line
+
+
+def _cut(text: str, width: int) -> str:
+    return text if _width(text) <= width else click.unstyle(text)[: width - 1] + "…"
 
 
 def room_for_lines() -> int:

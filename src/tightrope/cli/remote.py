@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
@@ -44,6 +45,7 @@ SKEW_S = 30
 
 _AGAIN_S, _MOST, _OPEN_END = 15, 20, 2**40
 _EXIT_CODES = {"go": 0, "stop": 3, "wait": 4}
+_DECISION = re.compile(r"D-[0-9a-f]+")
 _ERRORS: dict[int, type[TightropeError]] = {
     401: UnauthorizedError,
     403: ForbiddenError,
@@ -213,6 +215,9 @@ def explain(server: str, name: str, form: str) -> None:
         services = remote.get("/services", limit=1000)["items"]
         service = next((one["name"] for one in services if one["name"] == name), "")
         of_slo = next((one["name"] for one in services if name in one["slos"]), "")
+        if not service and not of_slo and _DECISION.fullmatch(name):
+            _explain_decision(remote.get(f"/decisions/{name}"), form)
+            return
         only = {} if service or not of_slo else {"slo": name}
         only |= {"outlook": "true"} if form == "table" else {}
         found = remote.get(f"/services/{quote(service or of_slo or name, safe='')}/explain", **only)
@@ -233,6 +238,42 @@ def explain(server: str, name: str, form: str) -> None:
             say(f"  {sentence}")
     for one in found["objectives"]:
         _explain_objective(one)
+
+
+def _explain_decision(kept: Mapping[str, Any], form: str) -> None:
+    """Print a recorded decision: what was answered, by which rules, and what would have changed it."""
+    if form != "table":
+        structured(kept, form)
+        return
+    decision = kept["decision"]
+    word = "EXEMPT" if decision["exempt"] else decision["verdict"].upper()
+    about = (decision["change"], f'"{decision["title"]}"' if decision["title"] else "", decision["kind"])
+    say(f"{word:<7} {' · '.join(part for part in (decision['service'], *about) if part)}", bold=True)
+    say(decision["summary"])
+    say()
+    rows = [[one["rule"], one["measured"], one["bound"], one["outcome"]] for one in decision["reasons"]]
+    for line in table(rows, header=["rule", "measured", "bound", ""]):
+        say(line)
+    if decision["wouldChange"]:
+        say()
+        say("What would have changed it", bold=True)
+        for sentence in decision["wouldChange"]:
+            say(f"  {sentence}")
+    say()
+    say(f"recorded as row {kept['sequence']} at {kept['recordedAt']} by Tightrope {kept['decidedBy']}", dim=True)
+
+
+def tell_where_it_went(server: str, name: str, form: str) -> None:
+    """Print ``explain --budget`` as a server has it."""
+    from tightrope.cli.attribution import show
+
+    with Remote(server) as remote:
+        services = remote.get("/services", limit=1000)["items"]
+        known = any(one["name"] == name for one in services)
+        of_slo = next((one["name"] for one in services if name in one["slos"]), "")
+        only = {} if known or not of_slo else {"slo": name}
+        found = remote.get(f"/services/{quote(name if known else of_slo or name, safe='')}/attribution", **only)
+    show(found["items"], form)
 
 
 def _explain_objective(one: Mapping[str, Any]) -> None:

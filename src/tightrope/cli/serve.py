@@ -33,6 +33,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 @click.option("--replay", is_flag=True, help="Move recorded telemetry in time, so that it ends about now.")
 @click.option("--keep", metavar="DURATION", help="How long slices are kept, such as 400d. Default: for ever.")
 @click.option("--incidents", metavar="CSV", help="Known incidents: start, end, service, severity, cause, id.")
+@click.option("--amid", default="", metavar="ID", help="With --replay: let this one of the incidents be under way now.")
+@click.option("--work", default="", metavar="DIR", help="Where logs of commands are kept. Default: in --data DIR.")
 def serve(
     files: tuple[str, ...],
     data: str,
@@ -43,6 +45,8 @@ def serve(
     replay: bool,
     keep: str | None,
     incidents: str | None,
+    amid: str,
+    work: str,
 ) -> None:
     """Watch, remember, alert and show: API, web page and loop in one process."""
     from tightrope.app import fresh_store, serving
@@ -58,6 +62,9 @@ def serve(
             remedy="leave out --no-auth, or listen on 127.0.0.1",
         )
     known = read_incidents(incidents) if incidents else ()
+    under_way = {one.service: one.start for one in known if amid and one.id == amid}
+    if amid and not under_way:
+        raise UsageError(f"there is no incident {amid!r}", remedy="--incidents names the file that lists it")
     listener = _listener(host, port)
     port = listener.getsockname()[1]
     address = base_url.rstrip("/") or f"http://{'localhost' if host in LOOPBACK else host}:{port}"
@@ -65,7 +72,7 @@ def serve(
     keep_s = None if keep is None else parse_duration(keep).seconds
     if replay:
         fresh_store(data)
-    with serving(settings, data, incidents=known, keep_s=keep_s) as server:
+    with serving(settings, data, incidents=known, keep_s=keep_s, work=work, amid=under_way) as server:
         places = "1 place" if len(settings.spec_paths) == 1 else f"{len(settings.spec_paths)} places"
         say(f"Tightrope follows the specs in {places}, and keeps its store in {data}")
         say(f"open {address}")
@@ -73,7 +80,11 @@ def serve(
             _ask_for_a_feature(server)
         if required:
             _tell_first_token(server, data)
-        _run(server, listener)
+        book = _logbook(server)
+        try:
+            _run(server, listener)
+        finally:
+            book.stop()
 
 
 def _tell_first_token(server: Any, data: str) -> None:
@@ -86,6 +97,15 @@ def _tell_first_token(server: Any, data: str) -> None:
     issued = server.access.first_admin(server.now())
     if issued is not None:
         warn(f"first token, for an admin, good for 24 h: {issued.text}")
+
+
+def _logbook(server: Any) -> Any:
+    """Tell on stderr what goes wrong and what is well again, for whoever runs the server."""
+    from tightrope.loop.logbook import Logbook, troubles_of
+
+    book = Logbook(lambda: troubles_of(server), server.now, lambda line: click.echo(line, err=True))
+    book.start()
+    return book
 
 
 def _ask_for_a_feature(server: Any) -> None:
@@ -119,6 +139,7 @@ def _listener(host: str, port: int) -> Any:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)  # whoever comes before the server is up waits, and is not turned away
     except OSError as error:
         raise UsageError(
             f"{host}:{port} cannot be listened on: {error.strerror}",

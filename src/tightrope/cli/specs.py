@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
@@ -89,6 +88,8 @@ def generate() -> None:
 @click.option("--kind", help="Only this kind, such as SLO or ErrorBudgetPolicy.")
 def schemas(directory: str | None, kind: str | None) -> None:
     """Write the JSON Schemas of all kinds, for editors (yaml-language-server) and CI."""
+    from pathlib import Path
+
     from tightrope.specs.schemas import schemas as make
 
     found = make()
@@ -117,6 +118,8 @@ def grafana_dashboard(which: str | None, directory: str | None, server: str) -> 
 
     WHICH is fleet or service; without it both are written, which takes --directory.
     """
+    from pathlib import Path
+
     from tightrope.interchange.grafana import dashboards
 
     found = dashboards(server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +13,7 @@ from tightrope.base.errors import NotFoundError
 from tightrope.base.units import time_text
 from tightrope.budget.attribution import BAKE_S, Cause, Change, Dependency, Part, Trouble, attribute
 from tightrope.budget.words import amount_text
+from tightrope.delivery.changes import Deployment as Recorded
 from tightrope.loop.assess import Assessment
 from tightrope.loop.documents import number
 
@@ -109,6 +110,18 @@ def account_of(
         Fraction(sum(part.bad for part in parts), units.scale),
         tuple(shares),
     )
+
+
+def shipped(recorded: Iterable[Recorded]) -> list[Deployment]:
+    """Deployments that were recorded, as attribution takes them: from when they began, since users meet them from then.
+
+    Those that go on are left out until they end: nobody knows yet whether they reached anybody.
+    """
+    return [
+        Deployment(one.started_at, one.service, one.kind.value, one.called, one.environment)
+        for one in recorded
+        if one.finished_at is not None
+    ]
 
 
 def accounts_of(

@@ -415,23 +415,32 @@ class Refused:
 class Replay:
     """Recorded data brought up to the present: moved by whole days so that it ends within the coming day.
 
-    What was moved and stored once is moved by as much ever after, whatever else is edited.
+    A service of *amid* is moved by whole hours, so that at first it is between a half and one and a half hours past the
+    instant named: in the midst of an incident. What was moved and stored once is moved by as much ever after, whatever
+    else is edited.
 
     Args:
         name: What people call it.
         wanted: The objectives.
         read: Reads the whole record.
         ends: Hears how many seconds each track was moved by, once that is known.
+        amid: By service, an instant of its record.
     """
 
     def __init__(
-        self, name: str, wanted: Sequence[Wanted], read: Read, ends: Callable[[Mapping[str, int]], None]
+        self,
+        name: str,
+        wanted: Sequence[Wanted],
+        read: Read,
+        ends: Callable[[Mapping[str, int]], None],
+        amid: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.wanted = wanted
         self.every_s = 5.0
         self._read = read
         self._ends = ends
+        self._amid = dict(amid or {})
         self._records: dict[str, Reading] | None = None
         self._shifts: dict[str, int] = {}  # by service, seconds
         self._told: dict[str, int] = {}
@@ -445,6 +454,11 @@ class Replay:
                 end = reading.slices.end if len(reading.slices) else 0
                 ends[one.slo.service] = max(ends.get(one.slo.service, 0), end)
             self._shifts = {service: _days_between(end, now) * DAY_S if end else 0 for service, end in ends.items()}
+            self._shifts |= {
+                service: (now - instant - HOUR_S // 2) // HOUR_S * HOUR_S
+                for service, instant in self._amid.items()
+                if ends.get(service)
+            }
             self._shifts |= {one.slo.service: one.shift_s for one in self.wanted if one.shift_s is not None}
             self._records = {
                 one.track: replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from tightrope.sli.coverage import forgive
 from tightrope.sli.slices import Counts, Mask
 from tightrope.specs.model import Basis, Comparison, RollingWindow
 
+REMEMBERED = 1024
+"""Assessments whose forecast is remembered: a forecast is about the assessment's instant, and stays as it is."""
+
 _COMPARE: dict[Comparison, Callable[..., Mask]] = {
     Comparison.LT: np.less,
     Comparison.LTE: np.less_equal,
@@ -41,6 +44,7 @@ _COMPARE: dict[Comparison, Callable[..., Mask]] = {
 }
 
 
+@lru_cache(maxsize=REMEMBERED)
 def forecast_of(assessment: Assessment) -> Forecast | None:
     """Tell when the budget will be spent, if it burns; else when the policy comes down from a strict state.
 

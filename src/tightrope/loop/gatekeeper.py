@@ -37,7 +37,7 @@ def facts_of(assessment: Assessment, now: int) -> SloFacts:
         coverage=statement.coverage,
         data_age_s=assessment.age_s(now),
         stale=assessment.stale,
-        stale_after_s=assessment.slo.stale_after * assessment.units.step_s,
+        stale_after_s=assessment.slo.stale_after * assessment.plan.step_s,
         burn_rates=tuple((duration_text(burn.lookback_s), burn.rate) for burn in statement.burns),
         firing=tuple((condition.name, condition.severity) for condition in assessment.firing),
         forecast=forecast_of(assessment),

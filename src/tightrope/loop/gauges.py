@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from tightrope.base.errors import StoreError
 from tightrope.base.units import duration_text
+from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.assess import Assessment
 from tightrope.loop.live import Live
 from tightrope.loop.standing import by_service, tightest
@@ -32,6 +34,31 @@ def gauges_of(live: Live, now: int) -> list[Family]:
     """
     found = [one for one in live.snapshot.assessments.values() if one.watched]
     return [*_objectives(found, now), *_services(found), *_own(live, now)]
+
+
+def gauges_of_deliveries(deliveries: Deliveries) -> list[Family]:
+    """What came in of changes, and what went past the gate; no sample where the store cannot tell."""
+    outcomes, refusals = deliveries.counts()
+    try:
+        findings = deliveries.open_findings()
+    except StoreError:
+        findings = {}
+    told = [({"integration": name, "state": state}, float(count)) for (name, state), count in sorted(outcomes.items())]
+    told += [({"integration": name, "state": "refused"}, float(count)) for name, count in sorted(refusals.items())]
+    return [
+        Family(
+            "tightrope_deliveries_total",
+            "Deliveries of webhooks since the start, by what became of them.",
+            "counter",
+            tuple(told),
+        ),
+        Family(
+            "tightrope_findings_open",
+            "Deployments that went out past the gate, and that nobody has closed.",
+            "gauge",
+            tuple(({"service": service}, float(count)) for service, count in sorted(findings.items())),
+        ),
+    ]
 
 
 def _objectives(found: Sequence[Assessment], now: int) -> Iterator[Family]:

@@ -19,11 +19,10 @@ from typing import Any
 from tightrope.base import clock
 from tightrope.base.errors import NotFoundError, SpecError, StoreError, TightropeError
 from tightrope.engine.plan import Incident
-from tightrope.engine.replay import History
-from tightrope.engine.scan import Peak
-from tightrope.loop.assess import Assessment, assess, reach_s
+from tightrope.loop.assess import Assessment, reach_s
 from tightrope.loop.catching_up import CatchingUp
 from tightrope.loop.corrections import Correction
+from tightrope.loop.drawing import Drawing, Drawn
 from tightrope.loop.feeds import Fed, Feed, Hear, Pump, Turns, Wanted
 from tightrope.loop.intake import Intake, Taken
 from tightrope.loop.marks import PATIENCE_S
@@ -36,10 +35,9 @@ from tightrope.loop.store import Asked, LiveStore, Remembered
 from tightrope.loop.telling import Teller
 from tightrope.loop.tracks import Track, tracks_of
 from tightrope.loop.turning import Turn, Turning
-from tightrope.specs.model import Objective, Slo, Specs
+from tightrope.specs.model import Slo, Specs
 from tightrope.state.database import Database
 from tightrope.state.journal import Journal
-from tightrope.telemetry.reading import Reading
 from tightrope.telemetry.store import SliceStore
 
 MOST_PAUSE_S = 5.0
@@ -47,6 +45,9 @@ MOST_PAUSE_S = 5.0
 
 LATE = "late"
 """The name under which corrections are stored whose replay is still to be."""
+
+PHASES = ("follow", "take in", "catch up", "evaluate", "store", "publish", "read ahead")
+"""What a turn does, in this order; reading ahead is for later turns, when all is told."""
 
 Exam = tuple[Specs | None, tuple[SpecError, ...]]
 
@@ -116,6 +117,7 @@ class Live:
         self._receiving = Receiving(self._records, database, slices, receivers, now, self.nudge)
         self._catching_up = CatchingUp(self._records)
         self._turning = Turning(self._records)
+        self._drawing = Drawing(self._records, self._lock)
         self._retention = Retention(
             self._records, database, slices, memories, keep_s=keep_s, lock=self._lock, ends=self._stop.is_set
         )
@@ -129,8 +131,8 @@ class Live:
         self._failure = ""
         self._turn_s = 0.0
         self._turns = 0
+        self._phases: dict[str, float] = {}
         self._number = 0
-        self._drawn: dict[str, tuple[int, Assessment]] = {}
         self._keys: tuple[str, ...] = ()
         self._concerned: tuple[frozenset[str], tuple[str, ...]] = (frozenset(), ())
         self._listeners: list[Queue[Turned]] = []
@@ -208,14 +210,22 @@ class Live:
             turn = Turn(now)
             if self._watch.specs is None:
                 return self._publish(turn, adopted)
+            marks = [began, clock.ticks()]
             self._take_in(now)
+            marks.append(clock.ticks())
             self._catching_up.bring(turn)
+            marks.append(clock.ticks())
             self._turning.evaluate(turn)
+            marks.append(clock.ticks())
             self._store(turn)
-            self._turn_s = clock.ticks() - began
+            marks.append(clock.ticks())
+            self._turn_s = marks[-1] - began
             told = self._publish(turn, adopted)
+            marks.append(clock.ticks())
         with self._lock:  # whoever waited to ask was answered meanwhile
             self._watch.evaluator.prepare()
+        marks.append(clock.ticks())
+        self._phases = {name: end - start for name, start, end in zip(PHASES, marks[:-1], marks[1:], strict=True)}
         return told
 
     def _take_in(self, now: int) -> None:
@@ -290,8 +300,7 @@ class Live:
     def _publish(self, turn: Turn, adopted: bool) -> Snapshot:
         """Put the newest snapshot in the place of the one before, and tell who listens."""
         self._turns += 1
-        for key in turn.redrawn:
-            self._drawn.pop(key, None)
+        self._drawing.forget(turn.redrawn)
         evaluated = self._watch.marks.evaluated_to
         evaluated = evaluated[evaluated >= 0]
         at = int(evaluated.min()) if len(evaluated) else 0
@@ -305,7 +314,7 @@ class Live:
             turn.at,
             self._watch.specs or Specs(),
             self._since,
-            _Drawn(self, self._keys),
+            Drawn(self._drawing, self.evaluated, self._keys),
             self._problems,
         )
         turned = Turned(self._number, turn.at, services, events)
@@ -371,7 +380,8 @@ class Live:
         watch.adopt(specs, found)
         self._find_records(asked, remembered, now)
         watch.take_seats()
-        self._drawn, self._keys = {}, tuple(watch.tracks)
+        self._drawing.forget_all()
+        self._keys = tuple(watch.tracks)
         self._receiving.listen_for(now, fresh=fresh)
         wanted = self._intake.wanted(lambda track: self._begin(track, now))
         for one in wanted:
@@ -468,48 +478,8 @@ class Live:
             self._listeners.remove(ear)
 
     def assessment(self, key: str) -> Assessment:
-        """Where one objective stands as of its last evaluation."""
-        with self._lock:
-            track = self._watch.tracks.get(key)
-            if track is None or track.evaluated_to is None or track.plan is None:
-                raise KeyError(key)
-            drawn = self._drawn.get(key)
-            doubts = (track.error,) if track.error else ()
-            if drawn is not None and drawn[0] == track.evaluated_to and drawn[1].doubts == doubts:
-                return drawn[1]
-            statement = self._watch.evaluator.statement(key)
-            at = track.evaluated_to
-            history = History(
-                None,
-                (),
-                (),
-                {},
-                track.policy.states[0].name,
-                track.state,
-                track.memory.policy.since,
-                Peak(),
-                (),
-                0,
-                track.memory,
-                track.reason,
-            )
-            found = Assessment(
-                track.slo,
-                track.objective,
-                track.number,
-                track.policy,
-                track.plan,
-                lambda: self._records.units(track, None, at),
-                statement,
-                history,
-                track.incidents,
-                track.quality,
-                doubts,
-                track.whole,
-                track.watched,
-            )
-            self._drawn[key] = (at, found)
-            return found
+        """Where one objective stands as of its last evaluation; raises `KeyError` where there was none."""
+        return self._drawing.assessment(key)
 
     def assessments(self, service: str) -> list[Assessment]:
         """Where the objectives of a service stand; raises `NotFoundError` where the specs have no such service."""
@@ -524,31 +494,7 @@ class Live:
 
         The loop turns on meanwhile: what is replayed is what had been evaluated when it was asked for.
         """
-        own = specs if specs is not None else self._snapshot.specs
-        measured = [
-            (slo, [one.indicator for one in tracks_of(replace(own, slos=(slo,)), ()) if not one.whole]) for slo in slos
-        ]
-        wanted = {one for _, indicators in measured for one in indicators}
-        with self._lock:
-            incidents = self._watch.incidents
-            known = {
-                one.indicator: (one, one.evaluated_to, one.quality)
-                for one in self._watch.in_order
-                if one.indicator in wanted and one.evaluated_to is not None
-            }
-        found: list[Assessment] = []
-        for slo, indicators in measured:
-            if not all(one in known for one in indicators):
-                continue
-            mine = [known[one] for one in indicators]
-            at = min(evaluated_to for _, evaluated_to, _ in mine)
-            readings = [Reading(self._records.record(one, None, at), quality) for one, _, quality in mine]
-
-            def read(_: Sequence[tuple[Slo, Objective]], readings: Sequence[Reading] = readings) -> Sequence[Reading]:
-                return readings
-
-            found += assess(own, [slo], read, at=at, since=since, incidents=incidents)
-        return found
+        return self._drawing.history(slos, specs if specs is not None else self._snapshot.specs, since)
 
     def backfills(self) -> list[Backfill]:
         """How far the histories that are not all here yet have been read, and sources that cannot be."""
@@ -597,25 +543,9 @@ class Live:
         return {
             "turns": self._turns,
             "turn_s": self._turn_s,
+            "phases": self._phases,
             "waiting": self._receiving.waiting,
             "taken": self._receiving.taken,
             "fed": self._intake.waiting,
             "accounts": self._receiving.accounts(),
         }
-
-
-class _Drawn(Mapping[str, Assessment]):
-    """Assessments that are drawn up when somebody looks."""
-
-    def __init__(self, live: Live, keys: tuple[str, ...]) -> None:
-        self._live = live
-        self._keys = keys
-
-    def __getitem__(self, key: str) -> Assessment:
-        return self._live.assessment(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return (key for key in self._keys if self._live.evaluated(key))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

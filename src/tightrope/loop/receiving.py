@@ -143,9 +143,9 @@ class Receiving:
                     self._steps[one.column] = asked.step_s
                     group.append(one)
             counting = Counting(kind, [(number, Request(one.slo, one.objective)) for number, one in enumerate(group)])
-            blob = self._slices.load_state(f"counting.{kind}")
-            if blob is not None:
-                counting.restore(blob)
+            pieces = self._slices.load_states(f"counted.{kind}.")
+            if pieces:
+                counting.restore_pieces(pieces)
             self._counting[kind] = counting, np.array([one.column for one in group], np.int64)
         if fresh:
             self._take_stored(now)
@@ -190,11 +190,7 @@ class Receiving:
 
     def _take_touched(self, columns: Column, touched: Touched, taken: Taken) -> None:
         """Take in the slices that received samples changed, all at once; of rows of one slice the later one counts."""
-        order = np.lexsort((touched.slots, touched.tracks))
-        tracks, slots = touched.tracks[order], touched.slots[order]
-        last = np.ones(len(order), np.bool_)
-        last[:-1] = (tracks[1:] != tracks[:-1]) | (slots[1:] != slots[:-1])
-        rows = order[last]
+        rows = _last_of_each(touched)
         whose = columns[touched.tracks[rows]]
         self._make_records(whose)
         marks = self._watch.marks
@@ -252,7 +248,7 @@ class Receiving:
         marks = self._watch.marks
         steps = marks.step_s[whose]
         np.maximum.at(marks.fed_to, whose[news.covered], ((news.slots + 1) * steps)[news.covered])
-        for step in np.unique(steps).tolist():
+        for step in _distinct(steps):
             board = self._watch.board(step)
             mine = steps == step
             places, when = marks.place[whose[mine]], news.slots[mine]
@@ -260,7 +256,7 @@ class Receiving:
             newest = int(when.max()) - KEPT_ROWS
             done = marks.evaluated_to[whose[mine]]
             recent = when >= np.where(done >= 0, np.minimum(done // step, newest), newest)
-            for slot in np.unique(when[recent]).tolist():
+            for slot in _distinct(when[recent]):
                 here = recent & (when == slot)
                 row, at = board.row(slot), places[here]
                 row.bad[at], row.total[at], row.covered[at] = bad[here], total[here], covered[here]
@@ -281,11 +277,30 @@ class Receiving:
         """Store what was counted so far, and let go of the deliveries it was counted from."""
         for kind, (counting, _) in self._counting.items():
             counting.forget(now)
-            self._slices.save_state_in(connection, f"counting.{kind}", counting.snapshot())
+            self._slices.save_states_in(connection, f"counted.{kind}.", counting.pieces())
         through = self.taken if self._whole_to is None else min(self.taken, self._whole_to)
         self._slices.save_state_in(connection, "covered", str(through).encode())
         self._slices.drop_received(connection, through)
         self._covered_at, self._covered_to = now, through
+
+
+def _last_of_each(touched: Touched) -> Column:
+    """Of the rows of one slice the last one, in the order of tracks and slices."""
+    if len(_distinct(touched.slots)) == 1 and (np.diff(touched.tracks) > 0).all():
+        return np.arange(len(touched))
+    order = np.lexsort((touched.slots, touched.tracks))
+    tracks, slots = touched.tracks[order], touched.slots[order]
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = (tracks[1:] != tracks[:-1]) | (slots[1:] != slots[:-1])
+    return order[last]
+
+
+def _distinct(values: Column) -> list[int]:
+    """The values that there are, each once; most often there is one."""
+    if len(values) and (values == values[0]).all():
+        return [int(values[0])]
+    found: list[int] = np.unique(values).tolist()
+    return found
 
 
 def _dense(news: Touched, rows: npt.NDArray[np.intp], track: Track) -> Slices:

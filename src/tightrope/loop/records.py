@@ -70,10 +70,13 @@ class Records:
             one.key: units_of(watch.following, one.slo, one.objective, slices) if watch.may_exclude(one) else slices
             for one, slices in zip(plain, raw, strict=True)
         }
+        empty: dict[int, Slices] = {}
         for one in tracks:
             if one.key in young:
                 step = one.unit_step_s
-                found[one.key] = _nothing(start // step * step, step, 1)
+                if step not in empty:
+                    empty[step] = _nothing(start // step * step, step, 1)
+                found[one.key] = empty[step]
             elif one.key not in found:
                 found[one.key] = self.units(one, start, end).between(start, end)
         return [found[key] for key in keys]

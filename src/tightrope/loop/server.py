@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from queue import Queue
@@ -10,23 +10,35 @@ from typing import Any
 
 from tightrope import __version__
 from tightrope.access.usecases import Access
+from tightrope.backtest.labels import Deployment
 from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, StoreError
 from tightrope.base.units import DAY_S
+from tightrope.delivery.holds.usecases import Holds
+from tightrope.delivery.mapping import PRODUCTION
+from tightrope.delivery.pipelines.usecases import Pipelines
+from tightrope.delivery.rollouts.usecases import Rollouts
+from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.assess import Assessment
+from tightrope.loop.attribution import shipped
 from tightrope.loop.gatekeeper import gather, unread_facts
-from tightrope.loop.gauges import Family, gauges_of
+from tightrope.loop.gauges import Family, gauges_of, gauges_of_deliveries
+from tightrope.loop.holding import hold_gauges
 from tightrope.loop.live import Live
 from tightrope.loop.snapshot import Backfill, Turned
-from tightrope.policy.decision import Decision, GateRequest
+from tightrope.policy.decision import Decision, GateFacts, GateRequest
 from tightrope.policy.gate import decide
 from tightrope.policy.record import Kept
 from tightrope.policy.usecases import Audit, DecisionBook, Exceptions, verify
+from tightrope.runs.usecases import Runs
 from tightrope.specs.model import Slo, Specs
 from tightrope.specs.usecases import Applied, Shelf, SpecDocument
 from tightrope.state.journal import Entry, Journal, cloud_event
 
 FAR_S = 90 * DAY_S
 """How far back a preview looks, unless it is told."""
+
+MOST_SHIPPED = 2000
+"""So many deployments of a service are held against its budget, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,11 @@ class Server:
         where: The store, as `tightrope audit` is given it.
         clock: Tells the time, UTC epoch seconds.
         exceptions: Who may ship what the policy refuses, and by whose leave.
+        holds: Releases that wait for an answer.
+        runs: Durable work.
+        deliveries: Changes and deployments.
+        rollouts: Releases in steps.
+        pipelines: From a commit to production, and back.
     """
 
     version = __version__
@@ -91,12 +108,22 @@ class Server:
         clock: Callable[[], int],
         *,
         exceptions: Exceptions,
+        holds: Holds,
+        runs: Runs,
+        deliveries: Deliveries,
+        rollouts: Rollouts,
+        pipelines: Pipelines,
     ) -> None:
         self.settings = settings
         self.live = live
         self.access = access
         self.alerts = alerts
         self.exceptions = exceptions
+        self.holds = holds
+        self.runs = runs
+        self.deliveries = deliveries
+        self.rollouts = rollouts
+        self.pipelines = pipelines
         self._shelf = shelf
         self._decisions = decisions
         self._journal = journal
@@ -128,13 +155,27 @@ class Server:
             NotFoundError: Nobody knows the service.
             StoreError: It cannot be recorded.
         """
+        decision, facts = self._decided(request)
+        try:
+            self._decisions.keep(decision, facts)
+        except StoreError as error:
+            self.live.not_stored(error)
+            raise
+        return decision
+
+    def weigh(self, request: GateRequest) -> Decision:
+        """The same answer, which nobody acts on and nothing records; raises `NotFoundError`."""
+        return self._decided(request)[0]
+
+    def _decided(self, request: GateRequest) -> tuple[Decision, GateFacts]:
         specs = self.live.snapshot.specs
         if not specs.of_service(request.service) and request.service not in specs.services:
             raise NotFoundError(
                 f"there is no service named {request.service!r}", remedy="GET /api/v1/services lists them"
             )
+        request = self._with_kind(request)
         assessments = self.live.assessments(request.service)
-        facts = gather(specs, request, assessments)
+        facts = gather(specs, request, assessments, rollouts_running=self.rollouts.running(request.service))
         known = {one.slo.name for one in assessments}
         waiting = [slo for slo in specs.of_service(request.service) if slo.name not in known]
         if waiting:  # its history is still being read, or nothing was ever measured
@@ -142,13 +183,17 @@ class Server:
         granted = self.exceptions.bullets(request.service, request.asked_at)
         if granted:
             facts = replace(facts, bullets=(*facts.bullets, *granted))
-        decision = decide(request, facts)
+        return decide(request, facts), facts
+
+    def _with_kind(self, request: GateRequest) -> GateRequest:
+        """The request with the kind of its change, where nobody told it and recorded commits and deployments do."""
+        if not request.change or not request.kind_from.startswith("default"):
+            return request
         try:
-            self._decisions.keep(decision, facts)
-        except StoreError as error:
-            self.live.not_stored(error)
-            raise
-        return decision
+            found = self.deliveries.kind_of(request.service, request.environment, request.change)
+        except StoreError:
+            return request
+        return request if found is None else replace(request, kind=found.kind, kind_from=found.source)
 
     def decisions(self, *, service: str = "", limit: int = 50, before: int | None = None) -> list[Kept]:
         """Recorded decisions, newest first; older than the row *before* of the journal where that is given."""
@@ -200,6 +245,14 @@ class Server:
         """The same with a replay of all that is stored, told from *since* on; raises `NotFoundError`."""
         self.live.assessments(service)
         return self.live.history(self.live.snapshot.specs.of_service(service), since=since)
+
+    def shipped(self, assessments: Sequence[Assessment]) -> list[Deployment]:
+        """What went out to production within the windows of some objectives, for the account of their budgets."""
+        found: list[Deployment] = []
+        for service in sorted({one.slo.service for one in assessments}):
+            begin = min(one.statement.window_start for one in assessments if one.slo.service == service)
+            found += shipped(self.deliveries.deployments(service, PRODUCTION, since=begin, limit=MOST_SHIPPED))
+        return found
 
     # --- specs -----------------------------------------------------------------------------------------------------
 
@@ -254,7 +307,8 @@ class Server:
 
     def metrics(self) -> list[Family]:
         """Everything there is to scrape."""
-        return gauges_of(self.live, self._now())
+        own = (gauges_of(self.live, self._now()), gauges_of_deliveries(self.deliveries), hold_gauges(self.holds))
+        return [family for each in own for family in each]
 
     # --- telemetry and listeners -----------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 from tightrope.alerting.grouping import Seen, Watched
+from tightrope.delivery.documents import deployment_line
+from tightrope.delivery.usecases import Deliveries
 from tightrope.engine.step import Memory, Outcome
 from tightrope.loop.assess import Assessment
 from tightrope.loop.exclusions import stretches_of
@@ -34,6 +36,11 @@ class Loop(Protocol):
 
     def assessments(self, service: str) -> list[Assessment]:
         """Where the objectives of a service stand."""
+
+
+def changed_lately(deliveries: Deliveries, service: str, since: int) -> list[Recent]:
+    """What was deployed to a service since an instant, oldest first."""
+    return [Recent(one.at, deployment_line(one)) for one in deliveries.recent(service, since)]
 
 
 class Teller:

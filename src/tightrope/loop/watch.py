@@ -111,6 +111,11 @@ class Watch:
             if key not in self.tracks or self.tracks[key].indicator != known.indicator:
                 for board in self.boards.values():
                     board.vacate(key)
+        self.corrections = {
+            key: one
+            for key, one in self.corrections.items()
+            if key in self.tracks and (key not in before or before[key].indicator == self.tracks[key].indicator)
+        }
         gone = [key for key in before if key not in self.tracks or self.tracks[key].evaluated_to is None]
         self.evaluator.dismiss([key for key in gone if key in self.evaluator])
         self._outside_from = self._outside_to = 0

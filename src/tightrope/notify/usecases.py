@@ -103,6 +103,7 @@ class Alerting:
         self.recent = recent
         self.stretches = stretches
         self._due: int | None = 0
+        self._slos: tuple[Specs | None, dict[str, Slo]] = (None, {})
 
     def due(self, now: int) -> bool:
         """Whether `turn_in` has something to look at although nothing was evaluated."""
@@ -135,7 +136,9 @@ class Alerting:
         Returns:
             Events for the journal, to be appended last.
         """
-        slos = {slo.name: slo for slo in specs.slos}
+        if self._slos[0] is not specs:
+            self._slos = specs, {slo.name: slo for slo in specs.slos}
+        slos = self._slos[1]
         steps, changed = self._unfolded(connection, seen, slos, now, watched)
         alerts_store.keep_in(connection, changed, steps)
         due = self._tell(connection, steps, specs, slos, now)

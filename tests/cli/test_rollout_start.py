@@ -1,0 +1,66 @@
+"""``rollout start`` and what tells of it: two lines while it goes, one answer at its end, a store that is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tightrope.cli.main import cli
+from tightrope.cli.rollout import progress_lines
+from tightrope.state.database import opened
+
+EVIDENCE = {
+    "verdict": "undecided",
+    "text": "1.3 of 20",
+    "harmInSeconds": None,
+    "safeInSeconds": 420,
+    "explanations": [{"slo": "shop", "bad": 12, "text": "3 of the last 12 bad requests hit the canary, 1.9 expected"}],
+}
+OBJECTIVE = {"slo": "shop", "spentShare": 0.0018, "allowanceShare": 0.006, "worstShare": 0.0041}
+GOING: dict[str, Any] = {
+    "phase": "baking",
+    "weight": 0.25,
+    "begunAt": "2026-01-01T00:00:00Z",
+    "elapsedSeconds": 540,
+    "why": "it bakes for another 3 min",
+    "evidence": EVIDENCE,
+    "objectives": [OBJECTIVE],
+}
+
+
+def test_a_release_under_way_is_two_lines_and_a_reason() -> None:
+    first, second, third = progress_lines(GOING, alone=True)
+    assert first.startswith("..  baking      25 %    9.0 min, 3 of the last 12 bad requests hit the canary")
+    assert "evidence 1.3 of 20, verdict in ~7.0 min" in first
+    assert second.strip() == (
+        "spent 0.18 of 0.60 % budget · worst case of this step 0.41 % · Ctrl-C pauses, again rolls back"
+    )
+    assert third.strip() == "it bakes for another 3 min"
+    assert "again lets go" in progress_lines(GOING, alone=False)[1]
+
+
+def test_a_release_that_waits_for_the_gate_says_why() -> None:
+    (line,) = progress_lines({"phase": "gated", "why": "the gate says stop: the budget is spent"}, alone=True)
+    assert line == "..  gated               the gate says stop: the budget is spent"
+
+
+def test_commands_need_a_store_or_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TIGHTROPE_SERVER", "TIGHTROPE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    run = CliRunner()
+    for words in (["status"], ["list"], ["promote"], ["abort"], ["replay"]):
+        ended = run.invoke(cli, ["rollout", *words])
+        assert ended.exit_code == 2
+        assert "--data" in ended.output
+    with opened(str(tmp_path / "data"), create=True):
+        pass
+    data = ["--data", str(tmp_path / "data")]
+    assert "none: tightrope rollout start" in run.invoke(cli, ["rollout", "list", *data]).output
+    assert run.invoke(cli, ["rollout", "list", *data, "-o", "json"]).output.strip() == "[]"
+    assert "There is no rollout" in run.invoke(cli, ["rollout", "status", *data]).output
+    ended = run.invoke(cli, ["rollout", "start", "shop", "--version", "2", "--no-watch", "-f", "nowhere", *data])
+    assert ended.exit_code == 2
+    assert "nobody watches" in ended.output
