@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tightrope.backtest.scenario import Result, Scenario
+    from tightrope.delivery.changes import Deployment
     from tightrope.delivery.pipelines.store import Shelves
     from tightrope.delivery.pipelines.usecases import Pipelines
     from tightrope.delivery.rollouts.usecases import Rollouts
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tightrope.loop.live import Live
     from tightrope.loop.server import Server, ServeSettings
     from tightrope.policy.decision import Decision, GateFacts, GateRequest
+    from tightrope.runs.executors import Executor
     from tightrope.runs.executors.local import LocalExecutor
     from tightrope.runs.usecases import Runs
     from tightrope.specs.store import Survey
@@ -340,14 +342,20 @@ def serving(
             base_url=settings.base_url,
             now=clock_now,
         )
-        deliveries = Deliveries(database, specs=lambda: live.snapshot.specs, clock=clock_now, holding=holds.take)
+        deliveries = Deliveries(
+            database,
+            specs=lambda: live.snapshot.specs,
+            clock=clock_now,
+            holding=holds.take,
+            ready=lambda: bool(live.snapshot.number) and live.following,
+        )
         executor = _local_executor(where, work)
         runs = Runs(database, place="" if executor is None else executor.place)
         _join_steps(runs, executor)
         pipelines = Pipelines(
             runs,
             _shelves(where, work),
-            {} if executor is None else {"local": executor},
+            _executors(executor, environment),
             definitions=lambda: live.snapshot.specs.pipelines,
             ask=decided,
             watch=lambda service, slos: sights_of(live.assessments(service), slos),
@@ -365,6 +373,7 @@ def serving(
             pages=lambda service: pages_of(live.assessments(service)),
             slices=lambda title, since, until: slices_of(_assessed(live, title), title, since, until),
             report=deliveries.record,
+            live=lambda service, where_to: _version_of(deliveries.live(service, where_to)),
             environment=environment,
             clock=clock_now,
         )
@@ -432,6 +441,7 @@ def working(where: str, *, work: str = "", threads: int = 0) -> Iterator[Runs]:
     Raises:
         UsageError: The store is a server's, and there is no folder. NotFoundError, StoreError: There is no store.
     """
+    from tightrope.base.settings import environment
     from tightrope.delivery.pipelines.usecases import Pipelines
     from tightrope.delivery.usecases import Deliveries
     from tightrope.runs.usecases import THREADS, Runs
@@ -443,7 +453,7 @@ def working(where: str, *, work: str = "", threads: int = 0) -> Iterator[Runs]:
             raise UsageError("a worker on PostgreSQL needs a folder for the logs of commands", remedy="give --work DIR")
         runs = Runs(database, place=executor.place)
         _join_steps(runs, executor)
-        Pipelines(runs, _shelves(where, work), {"local": executor}, deliveries=Deliveries(database))
+        Pipelines(runs, _shelves(where, work), _executors(executor, environment), deliveries=Deliveries(database))
         runs.start_working(threads or THREADS)
         try:
             yield runs
@@ -461,6 +471,23 @@ def _local_executor(where: str, work: str) -> LocalExecutor | None:
     if work:
         return LocalExecutor(Path(work))
     return None if "://" in where else LocalExecutor(Path(where) / "runs")
+
+
+def _executors(local: LocalExecutor | None, environment: Callable[[str], str]) -> dict[str, Executor]:
+    """Where commands of pipelines can run: here, and in containers where Docker or Podman is at hand."""
+    import shutil
+
+    from tightrope.runs.executors.container import ContainerExecutor
+
+    if local is None:
+        return {}
+    found: dict[str, Executor] = {"local": local}
+    engine = shutil.which("docker") or shutil.which("podman")
+    if engine is not None:
+        names = ("HOME", "PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR")
+        told = {name: value for name in names if (value := environment(name))}
+        found["container"] = ContainerExecutor(engine, place=local.place, variables=told)
+    return found
 
 
 def _shelves(where: str, work: str) -> Shelves:
@@ -489,6 +516,7 @@ def piping(
     """
     from pathlib import Path
 
+    from tightrope.base.settings import environment
     from tightrope.delivery.pipelines.usecases import Pipelines
     from tightrope.delivery.usecases import Deliveries
     from tightrope.loop.pipelines import sights_of
@@ -514,7 +542,7 @@ def piping(
         pipelines = Pipelines(
             runs,
             _shelves(where, work),
-            {"local": executor},
+            _executors(executor, environment),
             definitions=lambda: known.pipelines,
             ask=ask if specs is not None else None,
             watch=(lambda service, slos: sights_of(assess_specs(known, known.of_service(service)), slos))
@@ -575,6 +603,11 @@ def rollouts_at_hand(where: str) -> Iterator[Rollouts]:
             slices=nothing,
             report=nothing,
         )
+
+
+def _version_of(deployment: Deployment | None) -> str:
+    """What people call what runs; empty where that is not known."""
+    return "" if deployment is None else deployment.version or deployment.revision
 
 
 def _assessed(live: Live, title: str) -> Sequence[Assessment]:

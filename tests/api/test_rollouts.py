@@ -143,6 +143,7 @@ def test_people_pause_resume_promote_and_abort_and_are_named(shop: World) -> Non
 def test_rollouts_are_listed_and_nobody_sees_those_of_others(shop: World) -> None:
     for version in ("8", "9"):
         name = str(begun(shop, version)["number"])
+        until(lambda name=name: at_half(shop, name))  # type: ignore[misc]
         shop.post(f"/api/v1/rollouts/{name}/abort", "admin", json={"reason": "only to be listed"})
         landed(shop, name)
     listed = shop.get("/api/v1/rollouts?limit=1", "viewer").json()

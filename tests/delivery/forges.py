@@ -185,8 +185,6 @@ class GitLabServer(Forge):
             return 200, {"id": int(found[1])}, {}
         if got.method == "GET" and got.path == "/api/v4/projects/acme%2Fshop/deployments":
             return 200, self.blocked, {}
-        if got.method == "GET" and got.path == "/api/v4/projects/acme%2Fshop":
-            return 200, {"id": 7}, {}
         return 404, {"message": "404 Not Found"}, {}
 
 

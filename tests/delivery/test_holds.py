@@ -515,7 +515,7 @@ def test_blocked_deployments_that_no_webhook_told_of_are_found(
             "deployable": {"id": 796, "commit": commit},
         }
     ]
-    integration = gitlab_of(gitlab.url)
+    integration = gitlab_of(gitlab.url, map=(Mapped("checkout", repository="https://gitlab.example/acme/shop.git"),))
     holds = holds_of(database, gate, clock, integration)
     assert holds.sweep() == 1
     assert holds.sweep() == 0, "not every time"

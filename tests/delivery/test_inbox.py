@@ -200,6 +200,32 @@ def test_what_is_of_no_matter_or_of_nobody_is_kept_and_says_why(post: Post) -> N
     assert post.deliveries.inbox_counts() == {("github", "ignored"): 2, ("github", "done"): 1}
 
 
+def test_what_was_ignored_is_read_again_once_its_service_is_mapped(post: Post) -> None:
+    post.shop.specs = replace(
+        SPECS, integrations=(Integration("github", IntegrationType.GITHUB, secret_from="SECRET"),)
+    )
+    post.send("github", ENDED)
+    post.deliveries.process()
+    (ignored,) = post.deliveries.inbox("github")
+    assert (ignored.state, ignored.why) == (InboxState.IGNORED, "no service is mapped to github.com/acme/shop")
+    post.shop.specs = SPECS
+    post.deliveries.redeliver(ignored.id)
+    post.deliveries.process()
+    assert post.deliveries.live("checkout") is not None
+    with pytest.raises(ConflictError, match="is done"):
+        post.deliveries.redeliver(ignored.id)
+
+
+def test_nothing_is_refused_or_read_before_the_specs_are_there(post: Post) -> None:
+    post.send("github", ENDED)
+    early = Deliveries(post.shop.database, clock=lambda: NOON, environment=lambda _: SECRET, ready=lambda: False)
+    with pytest.raises(SourceUnreachableError, match="not read yet"):
+        early.receive("gitlab", *hooks.gitlab(hooks.gitlab_deployment("success")))
+    assert early.process() == 0
+    assert post.states() == [("deployment_status", "waiting")]
+    assert post.deliveries.process() == 1
+
+
 # --- forged, malformed, poisonous ----------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from tightrope.delivery.rollout import Phase, Said
 from tightrope.delivery.rollouts.standing import Standing
 from tightrope.delivery.rollouts.usecases import Rollouts, View, Wish
 from tightrope.policy.decision import Decision, GateRequest, Reason, Verdict
-from tightrope.runs.steps import RunState
+from tightrope.runs.steps import RunPlan, RunState, StepPlan
 from tightrope.runs.usecases import Runs
 from tightrope.specs.model import ChangeKind, Flow, ShipHow
 from tightrope.specs.store import load
@@ -104,6 +104,7 @@ class Shop:
     rate: int = 200
     latency: str = "false"
     slower_ms: int = 0
+    runs_now: str = ""
     verdict: Verdict = Verdict.GO
     guarded: bool = False
     pages: tuple[str, ...] = ()
@@ -142,6 +143,7 @@ class Shop:
             pages=lambda _: (self.pages, self.guarded),
             slices=lambda *_: None,
             report=self.reports.append,
+            live=lambda *_: self.runs_now,
             environment=lambda _: "",
             clock=lambda: self.now,
         )
@@ -382,6 +384,42 @@ def test_people_are_heard_once_and_a_cancelled_run_goes_back(store: Database, tm
     assert shop.weights() == ["0.1", "0"]
     with pytest.raises(ConflictError, match="is over"):
         shop.rollouts.say(view.run.id, Said.ABORT, by="eve")
+
+
+def test_a_step_of_a_pipeline_may_be_a_rollout(store: Database, tmp_path: Path) -> None:
+    shop = Shop(tmp_path, store, runs_now="v1")
+    document = {
+        "service": "shop",
+        "environment": "production",
+        "strategy": "shop",
+        "version": "v2",
+        "revision": "abc",
+        "change": "v2",
+        "title": "Express wallet",
+        "kind": "security",
+        "kind_from": "conventional commit",
+        "previous": "",
+        "url": "",
+        "stage": "ship",
+        "cell": {},
+    }
+    run = shop.runs.start(RunPlan("pipeline", (StepPlan("ship", "rollout", document),), service="shop"))
+    for _ in range(6):
+        shop.second()
+    assert shop.rollouts.running("shop") == 1
+    shop.anew()
+    assert shop.rollouts.running("shop") == 1
+    view = shop.rollouts.view(run.id)
+    assert (view.wish.previous, view.wish.kind) == ("v1", ChangeKind.SECURITY)
+    assert [one.run.id for one in shop.rollouts.views(service="shop", running=True)] == [run.id]
+    ended = shop.live(view)
+    assert (ended.phase, ended.run.state) == (Phase.PROMOTED, RunState.SUCCEEDED)
+    assert ended.step.outcome["phase"] == "promoted"
+    assert shop.reports[-1].previous == "v1"
+    unknown = shop.runs.start(RunPlan("pipeline", (StepPlan("ship", "rollout", document | {"strategy": "other"}),)))
+    shop.runs.turn_once()
+    assert shop.rollouts.view(unknown.id).phase is Phase.PREPARING
+    assert "no RolloutStrategy other" in shop.runs.show(unknown.id).step("ship").why
 
 
 def test_a_page_and_caution_reach_a_release_under_way(store: Database, tmp_path: Path) -> None:

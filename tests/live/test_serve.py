@@ -11,7 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import Engine
 from sqlalchemy import event as events
 
 from tests.live.conftest import StartPrometheus, _running
@@ -349,11 +350,9 @@ def test_a_full_disk_is_told_of_loses_nothing_acknowledged_and_passes(tmp_path: 
     (folder / "slo.yaml").write_text(pushed(), encoding="utf-8")
     settings = ServeSettings(spec_paths=(str(folder),))
     room = [1 << 30]
-    engines = []
 
-    def listens(engine: Any) -> None:
-        engines.append(engine)
-        events.listen(engine, "begin", lambda one: one.exec_driver_sql(f"PRAGMA max_page_count = {room[0]}").close())
+    def capped(one: Any) -> None:
+        one.exec_driver_sql(f"PRAGMA max_page_count = {room[0]}").close()
 
     begin = int(time.time()) // STEP * STEP - 600 * STEP  # noqa: TID251
 
@@ -363,8 +362,9 @@ def test_a_full_disk_is_told_of_loses_nothing_acknowledged_and_passes(tmp_path: 
         ]
         server.receive("push", json.dumps(slices).encode(), {"content-type": "application/json"})
 
-    with serving(settings, str(tmp_path / "data"), every_s=0.05) as server:
-        listens(server.live._database.engine)
+    events.listen(Engine, "begin", capped)  # before there are threads that begin
+    with ExitStack() as after, serving(settings, str(tmp_path / "data"), every_s=0.05) as server:
+        after.callback(events.remove, Engine, "begin", capped)
         wait_for(lambda: server.ready()[0])
         push(server, 0)
         wait_for(lambda: server.live.snapshot.assessments)

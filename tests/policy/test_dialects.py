@@ -191,7 +191,7 @@ def test_whatever_comes_is_read_or_refused_and_never_a_crash(payload: object) ->
     github.read_check("check_suite", payload)
     gitlab.read_status_check(payload)
     gitlab.read_deployment(payload)
-    gitlab.read_listed(payload, 1, "a/b")
+    gitlab.read_listed(payload, "a/b")
     kayenta.read({}, payload)
     if isinstance(payload, dict):
         remote_judge.answer(payload, GO)

@@ -195,6 +195,29 @@ def test_the_same_plan_in_other_words_is_the_same(store: str) -> None:
             here.runs.start(plan(step("go", document={"not plain": object()})))
 
 
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", "line\r\x1b[31mred", "x" * 9000])
+def test_texts_that_no_store_takes_are_mended_and_names_are_refused(store: str, bad: str) -> None:
+    class Says(Action):
+        def turn(self, step: Step, now: int, effects: Effects) -> Answer:
+            return Done({"said": "a\0b"}, ok=False, why=bad)
+
+    with world(store) as here:
+        here.runs.register("says", Says())
+        run = here.runs.start(plan(StepPlan("go", "says"), title=bad, by=bad))
+        done = here.go(run)
+        assert done.state is RunState.FAILED
+        assert done.step("go").outcome == {"said": "a\0b"}
+        for text in (done.title, done.by, done.step("go").why):
+            assert text.replace("\n", "").isprintable() or "\ufffd" in text
+            assert 0 < len(text) <= 4000
+        here.runs.retry(run.id, by=bad)
+        here.runs.cancel(run.id, by=bad, reason=bad)
+        with pytest.raises(UsageError):
+            here.runs.start(plan(step("go"), group=bad))
+        with pytest.raises(UsageError):
+            here.runs.start(plan(step("go", document={"x": "\ud800"})))
+
+
 def test_a_listener_that_stumbles_undoes_nothing_and_is_told_of(store: str) -> None:
     def stumble(_: Change) -> None:
         raise ZeroDivisionError("oh")

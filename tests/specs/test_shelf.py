@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -140,3 +141,28 @@ def test_a_new_document_takes_the_place_of_none(store: str) -> None:  # noqa: F8
             room.apply(CLOSER, actor="me", now=NOW, if_match="")
         with pytest.raises(SpecsInvalidError):
             room.withdraw("DataSource", "shop", actor="me", now=NOW)
+
+
+def test_a_server_may_begin_with_an_empty_folder_and_what_is_applied(tmp_path: Path) -> None:
+    (tmp_path / "slo").mkdir()
+    with opened(str(tmp_path / "data"), create=True) as database:
+        room = Shelf(database, [str(tmp_path / "slo")], judged)
+        specs, findings = room.examine()
+        assert (specs is not None and specs.slos, findings) == ((), ())
+        room.apply(together(SOURCE, SLO), actor="me", now=NOW)
+        specs, findings = room.examine()
+        assert specs is not None
+        assert [one.name for one in specs.slos] == ["checkout-availability"]
+
+
+def test_a_folder_that_has_become_empty_is_a_volume_that_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "slo"
+    folder.mkdir()
+    (folder / "all.yaml").write_text(together(SOURCE, SLO), encoding="utf-8")
+    with opened(str(tmp_path / "data"), create=True) as database:
+        room = Shelf(database, [str(folder)], judged)
+        assert room.examine()[0] is not None
+        (folder / "all.yaml").unlink()
+        specs, findings = room.examine()
+        assert specs is None
+        assert [one.code for one in findings] == ["TR004"]

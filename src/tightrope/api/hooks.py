@@ -88,7 +88,7 @@ def deliveries(
     **needs(Permission.RECORD, also={202: {"model": IncomingDocument, "description": "It waits to be read."}}),
 )
 def redeliver(visit: Visit, integration: str, delivery: str) -> Response:
-    """One that was set aside because it could not be read."""
+    """One that could not be read, or that was ignored, such as before its service was mapped."""
     visit.must(Permission.RECORD)
     known = visit.server.deliveries.incoming(delivery)
     if known.integration != integration:

@@ -68,13 +68,14 @@ def serve(
     listener = _listener(host, port)
     port = listener.getsockname()[1]
     address = base_url.rstrip("/") or f"http://{'localhost' if host in LOOPBACK else host}:{port}"
-    settings = ServeSettings(host, port, address, required, replay, data, spec_paths(files))
+    settings = ServeSettings(host, port, address, required, replay, data, _paths(files))
     keep_s = None if keep is None else parse_duration(keep).seconds
     if replay:
         fresh_store(data)
     with serving(settings, data, incidents=known, keep_s=keep_s, work=work, amid=under_way) as server:
         places = "1 place" if len(settings.spec_paths) == 1 else f"{len(settings.spec_paths)} places"
-        say(f"Tightrope follows the specs in {places}, and keeps its store in {data}")
+        specs = f"follows the specs in {places}" if settings.spec_paths else "waits for `tightrope apply`"
+        say(f"Tightrope {specs}, and keeps its store in {data}")
         say(f"open {address}")
         if replay:
             _ask_for_a_feature(server)
@@ -85,6 +86,14 @@ def serve(
             _run(server, listener)
         finally:
             book.stop()
+
+
+def _paths(files: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths to follow; none where there are none, since a server also takes what is applied."""
+    try:
+        return spec_paths(files)
+    except click.UsageError:
+        return ()
 
 
 def _tell_first_token(server: Any, data: str) -> None:

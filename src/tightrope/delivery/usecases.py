@@ -135,6 +135,7 @@ class Deliveries:
         clock: Tells the time, UTC epoch seconds.
         environment: Tells the value of environment variables, which hold the secrets.
         holding: Holds whoever waits for an answer of ours; None: nobody is held.
+        ready: Tells whether *specs* are there; until then nobody is told that there is no such integration or service.
 
     Attributes:
         came: Set when something came into the inbox.
@@ -150,12 +151,14 @@ class Deliveries:
         clock: Callable[[], int] = clock_now,
         environment: Callable[[str], str] = environment,
         holding: Holding | None = None,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
         self._journal = Journal(database)
         self._specs = specs
         self._environment = environment
         self._holding = holding
+        self._ready = ready
         self._now = clock
         self._lock = Lock()
         self._refused_at: dict[str, int] = {}
@@ -358,10 +361,12 @@ class Deliveries:
 
         Raises:
             NotFoundError: There is no such integration, or it sends no deliveries.
-            SourceUnreachableError: The variable with its secret is not set here.
+            SourceUnreachableError: The specs are not read yet, or the variable with the secret is not set here.
             UnauthorizedError: It is not proved that the integration sent it.
             UsageError: It is genuine, and no delivery.
         """
+        if not self._ready():
+            raise SourceUnreachableError("the specs are not read yet", remedy="send it again in a moment")
         now = self._now()
         integration, receiver = self._integration(name)
         secret = self._environment(integration.secret_from)
@@ -412,7 +417,7 @@ class Deliveries:
         return Receipt(200, known.id, known.state, "it came before")
 
     def process(self, limit: int = 1000) -> int:
-        """Read what waits in the inbox, one transaction each; returns how many there were.
+        """Read what waits in the inbox, one transaction each; returns how many there were. None before specs are there.
 
         What a delivery tells and that it was read are on the disk together: whoever is killed in between reads it
         again, and nothing is told twice. One that cannot be read is set aside with the reason, and holds up no other.
@@ -420,6 +425,8 @@ class Deliveries:
         Raises:
             StoreError: The store cannot be read or written; what is not read waits.
         """
+        if not self._ready():
+            return 0
         for count in range(limit):
             with self._database.reading() as connection:
                 one = store.next_in(connection)
@@ -479,18 +486,20 @@ class Deliveries:
         return known
 
     def redeliver(self, name: str) -> Incoming:
-        """Read a delivery again that was set aside.
+        """Read a delivery again that was set aside, or that was ignored, such as before its service was mapped.
 
         Raises:
-            NotFoundError: There is none of that name. ConflictError: It was read, or was never genuine.
+            NotFoundError: There is none of that name. ConflictError: It told something, was never genuine, or is too old.
         """
         self.incoming(name)
         with self._writing() as connection:
             known = store.incoming_in(connection, name)
             if known is None:
                 raise NotFoundError(f"there is no delivery {name!r} any more")
-            if known.state is not InboxState.SET_ASIDE:
-                raise ConflictError(f"the delivery {name} is {known.state}, and not set aside")
+            if known.state not in {InboxState.SET_ASIDE, InboxState.IGNORED}:
+                raise ConflictError(f"the delivery {name} is {known.state}: it is not read again")
+            if not known.body:
+                raise ConflictError(f"what the delivery {name} held is no longer kept", remedy="let it be sent again")
             store.reopen_in(connection, known.sequence, known.headers, known.body)
         self.came.set()
         return replace(known, state=InboxState.WAITING, why="", processed_at=None)

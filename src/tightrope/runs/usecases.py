@@ -67,6 +67,7 @@ FILES_KEPT_S = 30 * DAY_S
 
 _FOLLOWED_EVERY_S = 10
 _TAIL_BYTES = 2048
+_LONGEST_TEXT = 4000
 _SOON_S = 0.1  # what ends so quickly is done in the turn that began it
 
 Connection = Any
@@ -235,7 +236,7 @@ class Runs:
                 raise ConflictError(f"run {run.number} is over: it {_ended(run)}")
             if run.cancelled_by:
                 return run
-            return advanced(replace(run, cancelled_by=by or "somebody", reason=reason), now)
+            return advanced(replace(run, cancelled_by=_clean(by) or "somebody", reason=_clean(reason)), now)
 
         return self._change(name, cancelled, "cancelling", by, reason)
 
@@ -297,7 +298,7 @@ class Runs:
             if as_ == "again":
                 after = replace(anew(found, now), state=StepState.READY)
             else:
-                why = f"settled by {by}: {reason}"
+                why = _clean(f"settled by {by}: {reason}")
                 after = replace(found, state=StepState(as_), why=why, finished_at=now, fence=found.fence + 1)
             return advanced(_with(run, after), now)
 
@@ -441,14 +442,14 @@ class Runs:
             else:
                 answer = action.turn(step, now, effects)
             document = answer.memory if isinstance(answer, Again) else answer.outcome
-            canonical(dict(document))
-            return answer
+            canonical(dict(document)).encode()
+            return replace(answer, why=_clean(answer.why))
         except LeaseLostError:
             raise
         except TightropeError as error:
-            return _Fault(error.message)
+            return _Fault(_clean(error.message))
         except Exception as fault:  # noqa: BLE001  a fault in one action must not keep all others from working
-            return _Fault(f"a fault in Tightrope: {type(fault).__name__}: {fault}")
+            return _Fault(_clean(f"a fault in Tightrope: {type(fault).__name__}: {fault}"))
 
     def _keep(self, step: Step, answer: Answer | _Fault) -> Step | None:
         """Keep an answer; hands out a step that may begin now and was claimed on the way, to spare it a way of its own.
@@ -582,7 +583,7 @@ class Runs:
         queue: bool = False,
     ) -> Run:
         """Change a run as a person asks; with *queue* it gets a new place in the queue of its group."""
-        known = self.show(name)
+        known, by, reason = self.show(name), _clean(by), _clean(reason)
         with self._database.writing() as connection:
             run = store.locked_in(connection, known.id)
             if run is None:
@@ -721,13 +722,31 @@ class _Effects:
 
 def _plain(plan: RunPlan) -> RunPlan:
     """The plan as it will be read again; raises `UsageError` where it holds more than plain values."""
+    for what in ("kind", "service", "group", "key"):
+        text = getattr(plan, what)
+        if text != _clean(text):
+            raise UsageError(
+                f"the {what} of a run cannot be {text!r}", remedy="use printable characters, in valid UTF-8"
+            )
     try:
-        steps = tuple(replace(step, document=json.loads(canonical(dict(step.document)))) for step in plan.steps)
-        return replace(plan, steps=steps, document=json.loads(canonical(dict(plan.document))))
+        steps = tuple(replace(step, document=_plain_document(step.document)) for step in plan.steps)
+        document = _plain_document(plan.document)
     except (TypeError, ValueError):
         raise UsageError(
             "a run is described by plain JSON values", remedy="use texts, numbers, lists and maps"
         ) from None
+    return replace(plan, steps=steps, document=document, title=_clean(plan.title), by=_clean(plan.by))
+
+
+def _plain_document(document: Document) -> Document:
+    found: Document = json.loads(canonical(dict(document)).encode())
+    return found
+
+
+def _clean(text: str) -> str:
+    """A text for people that every store takes: valid UTF-8 on few lines, and not without end."""
+    valid = text.encode("utf-8", "replace").decode()
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in valid)[:_LONGEST_TEXT]
 
 
 def _begun(run: Run, now: int) -> Run:
@@ -945,7 +964,7 @@ class CommandAction(Action):
                 told = _outcome(seen)
                 if not seen.ok and seen.log_bytes:  # for those who cannot reach the log where it is
                     last = self.executor.log(step.key, max(0, seen.log_bytes - _TAIL_BYTES), _TAIL_BYTES)
-                    told["tail"] = last.data.decode(errors="replace").replace("\0", "�")
+                    told["tail"] = last.data.decode(errors="replace").replace("\0", "\ufffd")
                 return Done({**told, **more}, ok=seen.ok, why="" if seen.ok else _how(seen))
 
     def _over(self, key: str) -> None:

@@ -162,6 +162,7 @@ def survey(
     stdin: str | None = None,
     texts: Sequence[Written] = (),
     instead: AbstractSet[tuple[str, str]] = frozenset(),
+    may_be_empty: bool = False,
 ) -> Survey:
     """As `examine`, with the policy tests as well.
 
@@ -170,12 +171,13 @@ def survey(
         stdin: The text of standard input.
         texts: More texts of specs, read after the files.
         instead: Kinds and names of documents that the files are read without: *texts* stand in for them.
+        may_be_empty: A directory without a spec is no error: one may still come, or be in *texts*.
 
     Raises:
         NotFoundError: A path does not exist.
     """
     report = Report()
-    documents, files = _read(paths, stdin, report)
+    documents, files = _read(paths, stdin, report, may_be_empty=may_be_empty)
     if instead:
         documents = tuple(one for one in documents if (one.kind, one.name) not in instead)
     more, names = _documents_of(texts, report)
@@ -256,9 +258,12 @@ def _text_around(document: Document, report: Report) -> str:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def _read(paths: Sequence[str], stdin: str | None, report: Report) -> tuple[tuple[Document, ...], tuple[str, ...]]:
+def _read(
+    paths: Sequence[str], stdin: str | None, report: Report, *, may_be_empty: bool
+) -> tuple[tuple[Document, ...], tuple[str, ...]]:
     """Read the documents of all paths; also tell which files they came from. A file named twice is read once."""
-    return _documents_of((text for path in paths for text in _texts(path, stdin, report)), report)
+    texts = (text for path in paths for text in _texts(path, stdin, report, may_be_empty=may_be_empty))
+    return _documents_of(texts, report)
 
 
 def _documents_of(texts: Iterable[Written], report: Report) -> tuple[tuple[Document, ...], tuple[str, ...]]:
@@ -282,7 +287,7 @@ def _documents_of(texts: Iterable[Written], report: Report) -> tuple[tuple[Docum
     return tuple(documents), tuple(files)
 
 
-def _texts(path: str, stdin: str | None, report: Report) -> list[Written]:
+def _texts(path: str, stdin: str | None, report: Report, *, may_be_empty: bool) -> list[Written]:
     if path == STANDARD_INPUT:
         name, given = "<stdin>", stdin or ""
         if len(given.encode("utf-8", "surrogatepass")) > BYTES_MAX:
@@ -305,7 +310,7 @@ def _texts(path: str, stdin: str | None, report: Report) -> list[Written]:
             remedy="check the path; `tightrope init` writes a first spec",
         ) from None
     if os.path.isdir(file):
-        return _texts_below(file, report)
+        return _texts_below(file, report, may_be_empty=may_be_empty)
     text = _text_of(file, report)
     return [] if text is None else [Written(file, _folder_of(file), text)]
 
@@ -320,7 +325,7 @@ def _folder_of(file: str) -> str:
     return os.path.dirname(file) or "."
 
 
-def _texts_below(directory: str, report: Report) -> list[Written]:
+def _texts_below(directory: str, report: Report, *, may_be_empty: bool) -> list[Written]:
     """The spec files of a directory, sorted; foreign files are passed over, and told in one warning."""
     found: list[Written] = []
     skipped: list[str] = []
@@ -340,7 +345,7 @@ def _texts_below(directory: str, report: Report) -> list[Written]:
             Place(directory),
             remedy="nothing to do, unless one of them should be a spec: then it needs an apiVersion",
         )
-    if not found and report.errors() == refused:
+    if not found and not may_be_empty and report.errors() == refused:
         report.add(
             "TR004",
             f"the directory {directory} holds no spec",

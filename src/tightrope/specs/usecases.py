@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class Shelf:
         self._paths = tuple(paths)
         self._judge = judge
         self._folder = folder
+        self._had_files = False
 
     def look(self) -> object:
         """A value that changes when the files or the applied documents do."""
@@ -201,10 +203,8 @@ class Shelf:
         given = self._given(text)
         names = {(one.kind, one.name) for one in given}
         others = [one for one in applied if (one.kind, one.name) not in names]
-        found = survey(
-            self._paths, texts=[*map(self._written, others), Written("<given>", self._folder, text)], instead=names
-        )
-        return self._judge(found), given
+        texts = [*map(self._written, others), Written("<given>", self._folder, text)]
+        return self._judge(self._surveyed(texts, names)), given
 
     def _document(self, kind: str, name: str, applied: Sequence[Kept]) -> SpecDocument:
         found = next((one for one in self._documents(applied) if (one.kind, one.name) == (kind, name)), None)
@@ -220,7 +220,15 @@ class Shelf:
         return Written(f"applied/{one.kind}/{one.name}.yaml", self._folder, one.text)
 
     def _survey(self, applied: Sequence[Kept]) -> Survey:
-        return survey(self._paths, texts=[self._written(one) for one in applied])
+        return self._surveyed([self._written(one) for one in applied], frozenset())
+
+    def _surveyed(self, texts: Sequence[Written], instead: AbstractSet[tuple[str, str]]) -> Survey:
+        """Read the paths and some texts. A directory may be empty as long as it always was; one that has become so
+        is a volume that is gone, more probably than an edit."""
+        found = survey(self._paths, texts=texts, instead=instead, may_be_empty=not self._had_files)
+        if any(not one.place.file.startswith(("applied/", "<")) for one in found.documents):
+            self._had_files = True
+        return found
 
     def _given(self, text: str) -> tuple[SpecDocument, ...]:
         found = survey((), texts=[Written("<given>", self._folder, text)])

@@ -42,7 +42,7 @@ from tightrope.delivery.holds.telling import (
     event_type,
     hold_document,
 )
-from tightrope.delivery.mapping import mapped_for, whom
+from tightrope.delivery.mapping import mapped_for, repository_name, whom
 from tightrope.delivery.trackers import Environment, Sent, Tracker, api_of, is_under, open_tracker
 from tightrope.delivery.trackers.github import GitHub
 from tightrope.delivery.trackers.gitlab import GitLab
@@ -415,7 +415,6 @@ class Holds:
     def _hold_blocked(self, integration: Integration, blocked: gitlab.Blocked) -> Hold:
         service, where = self.whose(integration, blocked.repository, blocked.environment) or ("", "production")
         address = {
-            "project": blocked.project,
             "repository": blocked.repository,
             "deployment": blocked.deployment,
             "job": blocked.job,
@@ -423,7 +422,7 @@ class Holds:
         }
         return self.open(
             Caller.GITLAB_DEPLOYMENT,
-            f"{blocked.project} {blocked.deployment}",
+            f"{blocked.repository.lower()} {blocked.deployment}",
             gitlab.question(blocked, service, where),
             address,
             **_terms(integration),
@@ -432,14 +431,13 @@ class Holds:
     def _sweep_gitlab(self, integration: Integration) -> int:
         tracker, count = self._tracker(integration), 0
         assert isinstance(tracker, GitLab)
-        for repository in sorted({one.repository for one in integration.map if one.repository}):
+        for repository in sorted({_path_of(one.repository) for one in integration.map if one.repository}):
             listed = tracker.blocked(repository)
             if isinstance(listed, Sent):
                 _LOG.warning("%s: deployments of %s: %s", integration.name, repository, listed.said)
                 return count
-            project = tracker.project(repository) if listed else None
-            for row in listed if project is not None else []:
-                blocked = gitlab.read_listed(row, project or 0, repository)
+            for row in listed:
+                blocked = gitlab.read_listed(row, repository)
                 if blocked is not None:
                     self._hold_blocked(integration, blocked)
                     count += 1
@@ -637,6 +635,13 @@ def at_hand(where: str) -> Iterator[Holds]:
 def _one_more(hold: Hold) -> Hold:
     """The hold with one more event in the journal."""
     return replace(hold, steps=hold.steps + 1)
+
+
+def _path_of(repository: str) -> str:
+    """A repository as its forge calls it, without the host: ``owner/name``."""
+    name = repository_name(repository)
+    host, _, rest = name.partition("/")
+    return rest if "." in host and "/" in rest else name
 
 
 def _terms(integration: Integration) -> dict[str, Any]:

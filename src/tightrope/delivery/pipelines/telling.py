@@ -151,7 +151,7 @@ def events_of(changes: Sequence[Change], url: str = "") -> list[Told]:
                 if kind == "finished":
                     about |= {"outcome": _OUTCOMES[change.after], "errors": run.reason}
                 more = common | {"service": run.service, "ticket": run.ticket}
-                unique = f"{run.ticket}.{change.at}"  # a run that is retried ends more than once
+                unique = f"{run.ticket}.{sum(step.attempt for step in run.steps)}"  # a retried run ends more than once
                 found.append(_event(f"pipelinerun.{kind}", change, run.id, unique, about, more))
             continue
         step = change.step

@@ -173,7 +173,9 @@ class Workbench:
         return Command(
             argv=tuple(argv),
             folder=str(folder),
-            environment=_plain() | variables(document, run.document, run.number, step.name, step.attempt),
+            # a container has its own PATH and HOME
+            environment=({} if "executor" in document else _plain())
+            | variables(document, run.document, run.number, step.name, step.attempt),
             secrets=secret_values(document.get("secrets", {}), self._secret, _secret_file),
             grace_s=int(document.get("grace_s", 10)),
             limits=bounds if log_bytes is None else replace(bounds, log_bytes=log_bytes),

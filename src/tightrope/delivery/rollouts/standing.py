@@ -56,11 +56,16 @@ SlicesOf = Callable[[str, int, int], Slices | None]
 """The unit slices of an SLO between two instants, as the server has them; None: it has none."""
 
 
-def strategy_of(specs: Specs, service: str, environment: str) -> RolloutStrategy:
-    """The strategy of a service in an environment; raises `NotFoundError`."""
+def strategy_of(specs: Specs, service: str, environment: str, name: str = "") -> RolloutStrategy:
+    """The strategy of a service in an environment, or the one of a *name*; raises `NotFoundError`."""
     for one in specs.rollouts:
-        if (one.service, one.environment) == (service, environment):
+        if name in {"", one.name} and (one.service, one.environment) == (service, environment):
             return one
+    if name:
+        raise NotFoundError(
+            f"there is no RolloutStrategy {name} for {service} in {environment}",
+            remedy="check the name, and the service and environment that it is for",
+        )
     there = [one.environment for one in specs.rollouts if one.service == service]
     raise NotFoundError(
         f"{service} has no RolloutStrategy for {environment}",

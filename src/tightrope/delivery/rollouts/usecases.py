@@ -77,6 +77,7 @@ TOLD_BY = "tightrope"
 _DAY_S = 86_400
 _MOST_LOG = 64 << 20
 _MOST_BATCHES = 120
+_MOST_RUNS = 200
 _UNDER_WAY = frozenset({Phase.STEPPING, Phase.BAKING, Phase.HOLDING, Phase.PROMOTING, Phase.ROLLING_BACK})
 
 AskGate = Callable[[GateRequest], Decision]
@@ -84,6 +85,9 @@ AskGate = Callable[[GateRequest], Decision]
 
 Report = Callable[[DeploymentReport], object]
 """Hears of deployments as they begin and end."""
+
+Live = Callable[[str, str], str]
+"""Tells the version of a service that runs in an environment; empty where that is not known."""
 
 Row = tuple[Slo, Objective]
 
@@ -152,6 +156,7 @@ class _World:
     pages: Pages
     slices: SlicesOf
     report: Report
+    live: Live
     environment: Environment
     run: RunCommand
     clock: Callable[[], int]
@@ -177,6 +182,7 @@ class Rollouts:
         pages: Who pages for it now.
         slices: The slices that the server has of an SLO.
         report: Hears of deployments.
+        live: Which version runs now, where nobody says it.
         environment: For secrets.
         run: Runs commands of targets.
         clock: Tells the time, UTC epoch seconds.
@@ -194,6 +200,7 @@ class Rollouts:
         pages: Pages,
         slices: SlicesOf,
         report: Report,
+        live: Live = lambda _service, _environment: "",
         environment: Environment = variable,
         run: RunCommand = run_command,
         clock: Callable[[], int] = clock_now,
@@ -208,6 +215,7 @@ class Rollouts:
             pages,
             slices,
             report,
+            live,
             environment,
             run,
             clock,
@@ -237,6 +245,7 @@ class Rollouts:
         if not wish.version.strip():
             raise UsageError("a rollout needs a version", remedy="say what is released: --version 1.4.2")
         strategy = strategy_of(self._world.specs(), wish.service, wish.environment)
+        wish = replace(wish, previous=wish.previous or self._world.live(wish.service, wish.environment))
         drawn = self.plan(wish.service, wish.environment, wish.kind)
         if not drawn.stages:
             raise UsageError(
@@ -271,9 +280,20 @@ class Rollouts:
     ) -> list[View]:
         """Rollouts, newest first; *before*: of runs with a lower number."""
         states = [one for one in RunState if not one.over] if running else ()
-        found = self._runs.runs(kind=KIND, service=service, states=states, before=before, limit=limit)
-        views = [_view(run, step) for run in found for step in run.steps if step.kind == KIND]
-        return [one for one in views if not (running and one.phase.over)]
+        views: list[View] = []
+        while len(views) < limit:
+            found = self._runs.runs(states=states, before=before, limit=_MOST_RUNS)
+            views += [
+                _view(run, step)
+                for run in found
+                for step in run.steps
+                if step.kind == KIND and service in {"", str(step.document.get("service", ""))}
+            ]
+            views = [one for one in views if not (running and one.phase.over)]
+            if len(found) < _MOST_RUNS:
+                break
+            before = found[-1].number
+        return views[:limit]
 
     def say(self, name: str | int, said: Said, *, by: str, reason: str = "") -> View:
         """Tell a rollout something; it is heard in its next turn, which comes at once.
@@ -348,7 +368,7 @@ class Rollouts:
         with self._lock:
             if self._busy is None:
                 self._busy = {
-                    view.run.id: view.run.service
+                    _run_key(view.step): view.wish.service
                     for view in self.views(running=True, limit=1000)
                     if view.phase in _UNDER_WAY
                 }
@@ -356,13 +376,13 @@ class Rollouts:
 
     # --- what turns need
 
-    def _mark(self, run: Run, phase: Phase) -> None:
+    def _mark(self, key: str, service: str, phase: Phase) -> None:
         with self._lock:
             if self._busy is not None:
                 if phase in _UNDER_WAY:
-                    self._busy[run.id] = run.service
+                    self._busy[key] = service
                 else:
-                    self._busy.pop(run.id, None)
+                    self._busy.pop(key, None)
 
 
 # --- what a step remembers ------------------------------------------------------------------------------------------
@@ -379,6 +399,7 @@ class _Memory:
         phase, before: The phase of the state before this turn, for what is told of the change.
         logs: How far each access log was counted.
         row: The last row of what was said that was looked at.
+        previous: What ran before, where nobody said it and it was known.
     """
 
     state: Rollout
@@ -389,6 +410,7 @@ class _Memory:
     trouble: str = ""
     logs: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
     row: int = 0
+    previous: str = ""
 
     def written(self) -> dict[str, Any]:
         """As plain JSON without floats."""
@@ -402,6 +424,7 @@ class _Memory:
             "trouble": self.trouble,
             "logs": None if self.logs is None else {name: [dict(one) for one in of] for name, of in self.logs.items()},
             "row": self.row,
+            "previous": self.previous,
         }
 
 
@@ -427,6 +450,7 @@ def _memory_of(document: Mapping[str, Any]) -> _Memory:
             str(document["trouble"]),
             document["logs"],
             int(document["row"]),
+            str(document["previous"]),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"what is kept of a rollout cannot be read: {error!r}") from None
@@ -440,6 +464,7 @@ def _run_key(step: Step) -> str:
 def _view(run: Run, step: Step) -> View:
     wish = _wish_of(step.document)
     if step.memory.get("state"):
+        wish = replace(wish, previous=str(step.memory["previous"]))
         return View(run, step, wish, read_rollout(step.memory["state"]))
     if step.outcome.get("state"):
         return View(run, step, wish, read_rollout(step.outcome["state"]))
@@ -458,7 +483,7 @@ def _wish_of(document: Mapping[str, Any]) -> Wish:
 class RolloutAction(Action):
     """Turns steps of the kind ``rollout``. Trouble with target or telemetry is a fact to decide on, not a fault."""
 
-    def __init__(self, world: _World, mark: Callable[[Run, Phase], None]) -> None:
+    def __init__(self, world: _World, mark: Callable[[str, str, Phase], None]) -> None:
         self._of = world
         self._mark = mark
 
@@ -482,7 +507,10 @@ class RolloutAction(Action):
 
     def _prepare(self, step: Step, now: int) -> Answer:
         wish = _wish_of(step.document)
-        strategy = strategy_of(self._of.specs(), wish.service, wish.environment)
+        named = str(step.document.get("strategy", ""))
+        strategy = strategy_of(self._of.specs(), wish.service, wish.environment, named)
+        if not wish.previous:
+            wish = replace(wish, previous=self._of.live(wish.service, wish.environment))
         standing = self._of.standing(strategy)
         release = _release(step, wish)
         kept = dict(open_target(strategy, release, {}, **self._of.doors()).begin())
@@ -492,7 +520,7 @@ class RolloutAction(Action):
         if strategy.arms.come_from in {ArmsFrom.LOG, ArmsFrom.QUERIES}:
             versions_of(strategy.arms, target.arms(), wish.version, wish.previous)
         state = prepared(drawn, conduct, analysis_of(strategy, standing, guard), now)
-        memory = _Memory(state, strategy, kept, before="")
+        memory = _Memory(state, strategy, kept, previous=wish.previous)
         with self._of.database.writing() as connection:
             store.keep_turn_in(connection, _run_key(step), 0, now, rollout_memory(state), _shown(state, ()))
         return Again(now, memory.written(), state.why)
@@ -529,10 +557,10 @@ class RolloutAction(Action):
     # --- every other turn
 
     def _turned(self, step: Step, memory: _Memory, now: int, effects: Effects, words: tuple[Word, ...] = ()) -> Answer:
-        wish, state = _wish_of(step.document), memory.state
+        wish, state = replace(_wish_of(step.document), previous=memory.previous), memory.state
         self._tell(step, wish, memory, effects.run)
         trouble = self._do(step, wish, memory, effects)
-        self._mark(effects.run, state.phase)
+        self._mark(_run_key(step), wish.service, state.phase)
         if state.phase.over:
             ok = state.phase is Phase.PROMOTED
             outcome = {

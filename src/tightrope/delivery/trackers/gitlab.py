@@ -44,11 +44,6 @@ class GitLab:
             return self._line.judged(reply)
         return told
 
-    def project(self, repository: str) -> int | None:
-        """The number of a project; None where it is not told."""
-        reply = self._line.ask("GET", f"/projects/{quote(repository, safe='')}", None, self._headers)
-        return None if isinstance(reply, Sent) else self._line.judged(reply).id
-
     def close(self) -> None:
         """Let go of the connections."""
         self._line.close()

@@ -46,7 +46,6 @@ class Blocked:
         environment: As GitLab calls it.
     """
 
-    project: int
     repository: str
     deployment: int
     job: int | None
@@ -89,15 +88,14 @@ def read_deployment(payload: Any) -> Blocked | None:
     """Read a deployment event; None unless it is blocked."""
     if at(payload, "object_kind") != "deployment" or at(payload, "status") != "blocked":
         return None
-    project, deployment = number(at(payload, "project", "id")), number(at(payload, "deployment_id"))
+    deployment = number(at(payload, "deployment_id"))
     repository = cut(at(payload, "project", "path_with_namespace"), 300)
-    if project is None or deployment is None or not _NAME.fullmatch(repository):
+    if deployment is None or not _NAME.fullmatch(repository):
         return None
     address = at(payload, "commit_url")
     whole = address.rpartition("/")[2] if isinstance(address, str) else ""
     title = cut(at(payload, "commit_title"), 500)
     return Blocked(
-        project,
         repository,
         deployment,
         number(at(payload, "deployable_id")),
@@ -109,14 +107,13 @@ def read_deployment(payload: Any) -> Blocked | None:
     )
 
 
-def read_listed(row: Any, project: int, repository: str) -> Blocked | None:
+def read_listed(row: Any, repository: str) -> Blocked | None:
     """Read one deployment as the list of a project has it; None unless it is blocked."""
     deployment = number(at(row, "id"))
     if at(row, "status") != "blocked" or deployment is None:
         return None
     message = at(row, "deployable", "commit", "message") or at(row, "deployable", "commit", "title")
     return Blocked(
-        project,
         repository,
         deployment,
         number(at(row, "deployable", "id")),
