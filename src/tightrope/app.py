@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tightrope.base import clock
 from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, TightropeError, UsageError
@@ -13,6 +13,7 @@ from tightrope.specs.model import (
     ErrorBudgetPolicy,
     ExceptionQuota,
     Expression,
+    IntegrationType,
     NotificationChannel,
     Objective,
     Slo,
@@ -269,7 +270,6 @@ def serving(
     from tightrope.delivery.pipelines.usecases import Clockwork, Pipelines
     from tightrope.delivery.rollouts.usecases import Rollouts
     from tightrope.delivery.usecases import Deliveries
-    from tightrope.loop.attribution import accounts_of
     from tightrope.loop.feedback import Feedback
     from tightrope.loop.holding import Doorkeeper
     from tightrope.loop.live import Live
@@ -342,11 +342,15 @@ def serving(
             base_url=settings.base_url,
             now=clock_now,
         )
+        def pushed(kind: IntegrationType, headers: Mapping[str, str], document: Any) -> object:
+            return pipelines.told(kind, headers, document)
+
         deliveries = Deliveries(
             database,
             specs=lambda: live.snapshot.specs,
             clock=clock_now,
             holding=holds.take,
+            pushing=pushed,
             ready=lambda: bool(live.snapshot.number) and live.following,
         )
         executor = _local_executor(where, work)
@@ -399,9 +403,7 @@ def serving(
             deliveries,
             holds,
             specs=lambda: live.snapshot.specs,
-            accounts=lambda service, shipped: accounts_of(
-                server.history(service), server.history, shipped
-            ),
+            prices=server.prices,
             base_url=settings.base_url,
             now=clock_now,
         )
@@ -501,13 +503,14 @@ def _shelves(where: str, work: str) -> Shelves:
 
 @contextmanager
 def piping(
-    where: str, specs: Specs | None = None, *, work: str = "", create: bool = True
+    where: str, specs: Specs | None = None, *, work: str = "", create: bool = True, carry: bool = True
 ) -> Iterator[tuple[Pipelines, Runs]]:
     """Pipelines of a store on this machine, without a server: whoever starts one carries it out, see `Runs`.
 
     Args:
         where: The store: a directory, or the address of a database.
         create: Make the store where there is none.
+        carry: Carry runs out; else they are only started and looked at.
         specs: What the gate and verifications rest on; None: there is no gate here.
         work: The folder for workspaces and logs; empty: one beside a store that is a directory.
 
@@ -542,14 +545,13 @@ def piping(
         pipelines = Pipelines(
             runs,
             _shelves(where, work),
-            _executors(executor, environment),
+            _executors(executor, environment) if carry else {},
             definitions=lambda: known.pipelines,
-            ask=ask if specs is not None else None,
+            ask=ask if specs is not None and carry else None,
             watch=(lambda service, slos: sights_of(assess_specs(known, known.of_service(service)), slos))
-            if specs is not None
+            if specs is not None and carry
             else None,
             deliveries=Deliveries(database, specs=lambda: known),
-            alone=True,
             left_out="" if "://" in where else where,
         )
         try:

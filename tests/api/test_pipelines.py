@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.world import World, until
 from tests.cli.world import run as command
+from tests.contracts.hooks import SECRET, github, github_commit, github_push
 from tests.delivery.pipeline_world import Shop
 
 PIPELINE = """\
@@ -151,3 +152,50 @@ def test_the_command_line_starts_and_follows_what_a_server_carries_out(world: Wo
     retried = CliRunner().invoke(cli, ["pipeline", "retry", str(number), "--server", world.url], env=environment)
     assert "nothing in run" in str(retried.exception)
     assert command("pipeline", "list").exit_code == 2
+
+
+def test_a_webhook_starts_what_its_push_starts(
+    world: World, applied: str, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIGHTROPE_TEST_HOOK_SECRET", SECRET)
+    name = f"forge-{applied}"
+    text = (
+        "apiVersion: tightrope.dev/v1\nkind: Integration\n"
+        f"metadata: {{name: {name}}}\nspec: {{type: github, secretFrom: {{env: TIGHTROPE_TEST_HOOK_SECRET}}}}\n"
+    )
+    assert world.ask("PUT", "/api/v1/specs", content=text).status_code == 200
+    after = shop.commit({"a": "3"}, "feat: by webhook")
+    commit = github_commit(2, "feat: by webhook") | {"id": after}
+    document = github_push(commit) | {"repository": {"clone_url": str(shop.bare), "full_name": "acme/shop"}}
+    headers, body = github("push", document, delivery=f"delivery-{applied}")
+    until(lambda: name in {one.name for one in world.server.live.snapshot.specs.integrations})
+    sent = world.post(f"/api/v1/hooks/{name}", "", content=body, headers=headers)
+    assert sent.status_code == 202, sent.text
+    until(lambda: world.get(f"/api/v1/runs?pipeline={applied}").json()["items"])
+    (run,) = world.get(f"/api/v1/runs?pipeline={applied}").json()["items"]
+    assert (run["trigger"], run["revision"], run["title"], run["by"]) == ("push", after, "feat: by webhook", "ann")
+    over(world, run["number"])
+    assert world.ask("DELETE", f"/api/v1/specs/Integration/{name}", headers={"If-Match": "*"}).status_code < 300
+
+
+def test_a_deployment_that_asked_is_no_way_around_the_gate_and_one_that_did_not_is(
+    world: World, applied: str, shop: Shop, tmp_path: Path
+) -> None:
+    def found(number: int) -> list[str]:
+        over(world, number)
+        items = world.get("/api/v1/deployments?service=checkout&limit=20").json()["items"]
+        (deployed,) = [one for one in items if one["url"].endswith(f"/runs/{number}")]
+        findings = world.get("/api/v1/findings?service=checkout&limit=100").json()["items"]
+        return [one["says"] for one in findings if one["deployment"] == deployed["id"]]
+
+    asked = world.post(f"/api/v1/pipelines/{applied}/runs", json={}).json()["number"]
+    assert found(asked) == []
+    (tmp_path / "live").unlink()
+    stages = STAGES.replace("    - {name: ask, gate: {}}\n", "").replace("LIVE", str(tmp_path / "live"))
+    text = PIPELINE.format(name=applied, repository=shop.bare, stages=stages)
+    put = world.ask("PUT", f"/api/v1/specs/Pipeline/{applied}", content=text, headers={"If-Match": "*"})
+    assert put.status_code == 200, put.text
+    until(lambda: len(world.get(f"/api/v1/pipelines/{applied}").json()["stages"]) == 2)
+    shop.commit({"a": "not asked"}, "feat: not asked")
+    unasked = world.post(f"/api/v1/pipelines/{applied}/runs", json={}).json()["number"]
+    assert len(found(unasked)) == 1

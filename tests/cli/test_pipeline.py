@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.cli.world import run as command
 from tests.cli.world import write_world
 from tests.conftest import ROOT
 from tests.delivery.pipeline_world import HEAD, Shop
-from tightrope.base.clock import now
+from tightrope.base.clock import now, ticks
 from tightrope.base.errors import TightropeError
 
 EXAMPLE = ROOT / "examples" / "pipeline"
@@ -93,8 +95,9 @@ def test_what_a_gate_says_is_the_exit_code(tmp_path: Path, shop: Shop) -> None:
     assert "    WAIT  checkout" in waits.stdout
     assert "tightrope pipeline resume 2" in waits.stderr
     without = run(shop.clone, "pipeline", "run", "--data", str(tmp_path / "other"))
-    assert without.returncode == 6
-    assert "there is no gate here to ask" in without.stdout
+    assert without.returncode == 2
+    assert "there is no gate here for 'ask'" in without.stderr
+    assert "no pipeline ever ran" not in run(shop.clone, "pipeline", "list", "--data", str(tmp_path / "other")).stdout
 
 
 def test_a_pipeline_with_errors_is_refused_with_all_of_them(tmp_path: Path) -> None:
@@ -169,3 +172,26 @@ def test_a_change_that_is_not_committed_is_told(tmp_path: Path, shop: Shop) -> N
     assert "a/x | old" in done.stdout.splitlines()
     taken = run(shop.clone, "pipeline", "run", "--data", data, "-v", "--as-is")
     assert "a/x | new" in taken.stdout.splitlines()
+
+
+def test_an_interruption_pauses_and_what_runs_goes_on(tmp_path: Path, shop: Shop) -> None:
+    trail = tmp_path / "trail"
+    stages = f"    - {{name: a, steps: [{{name: x, run: 'echo in >> {trail}; sleep 1.5; echo out >> {trail}'}}]}}\n"
+    shop.commit({"tightrope.yaml": f"{HEAD}  stages:\n{stages}"})
+    data = str(tmp_path / "data")
+    command_line = [sys.executable, "-m", "tightrope", "pipeline", "run", "--data", data]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src")}  # noqa: TID251 - of the test
+    with subprocess.Popen(
+        command_line, cwd=shop.clone, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        end = ticks() + 20
+        while not trail.exists():
+            assert ticks() < end
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert f"Next: tightrope pipeline resume 1 --data {data}" in said
+    done = run(shop.clone, "pipeline", "resume", "1", "--data", data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trail.read_text().split() == ["in", "out"]

@@ -105,3 +105,22 @@ def test_wrong_questions_are_answered_clearly(tmp_path: Path) -> None:
     assert "too old" in error_of(run(*_plan(tmp_path, "--at", END + 86_400))).message
     unknown = run("rollout", "plan", "nobody", "-f", tmp_path / "slo.yaml")
     assert "no service or SLO named 'nobody'" in error_of(unknown).message
+
+
+def test_a_strategy_of_the_service_is_followed_unless_an_option_says_otherwise(tmp_path: Path) -> None:
+    write_world(tmp_path)
+    (tmp_path / "release.yaml").write_text(
+        "apiVersion: tightrope.dev/v1\nkind: RolloutStrategy\nmetadata: {name: checkout}\nspec:\n"
+        "  service: checkout\n  steps: [{weight: 20%, bake: 10m}]\n  allowance: 80%\n"
+        "  analysis: {arms: {push: true}}\n  target: {shell: {setWeight: ./set, observe: ./see}}\n",
+        encoding="utf-8",
+    )
+    both = ("-f", tmp_path / "release.yaml")
+    found = answer(*_plan(tmp_path, *both))
+    assert [(one["weight"], one["purpose"]) for one in found["stages"]] == [(0.2, "as given"), (1, "as given")]
+    assert found["allowance"] == pytest.approx(0.8)
+    other = answer(*_plan(tmp_path, *both, "--allowance", "50%"))
+    assert other["allowance"] == pytest.approx(0.5)
+    assert all(one["purpose"] != "as given" for one in other["stages"])
+    elsewhere = answer(*_plan(tmp_path, *both, "--environment", "staging"))
+    assert elsewhere["allowance"] == pytest.approx(0.01)

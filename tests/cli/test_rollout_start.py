@@ -19,7 +19,8 @@ EVIDENCE = {
     "safeInSeconds": 420,
     "explanations": [{"slo": "shop", "bad": 12, "text": "3 of the last 12 bad requests hit the canary, 1.9 expected"}],
 }
-OBJECTIVE = {"slo": "shop", "spentShare": 0.0018, "allowanceShare": 0.006, "worstShare": 0.0041}
+OBJECTIVE: dict[str, Any] = {"slo": "shop", "spentShare": 0.0018, "allowanceShare": 0.006, "worstShare": 0.0041}
+OBJECTIVE["difference"] = {"value": 0.0003, "low": -0.001, "high": 0.0016, "tolerated": 0.001}
 GOING: dict[str, Any] = {
     "phase": "baking",
     "weight": 0.25,
@@ -33,7 +34,9 @@ GOING: dict[str, Any] = {
 
 def test_a_release_under_way_is_two_lines_and_a_reason() -> None:
     first, second, third = progress_lines(GOING, alone=True)
-    assert first.startswith("..  baking      25 %    9.0 min, 3 of the last 12 bad requests hit the canary")
+    assert first.startswith(
+        "..  baking      25 %    9.0 min, +0.03 pp bad (-0.10 to +0.16), 3 of the last 12 bad requests hit the canary"
+    )
     assert "evidence 1.3 of 20, verdict in ~7.0 min" in first
     assert second.strip() == (
         "spent 0.18 of 0.60 % budget · worst case of this step 0.41 % · Ctrl-C pauses, again rolls back"

@@ -134,6 +134,21 @@ def test_flagger_can_show_a_token_in_its_metadata_only(fleet: World) -> None:
     assert httpx2.post(url, json=limited).status_code == 401
 
 
+def test_a_release_that_ended_is_a_deployment_for_who_may_record_it(fleet: World) -> None:
+    body = {"name": "shop", "namespace": "prod", "checksum": "c0ffee", "phase": "Succeeded"}
+    known, found = f"/api/v1/deployments?service={GO}", []
+    for token, recorded in ((WRONG, 0), (fleet.tokens["viewer"], 0), ("", 1), ("", 1)):
+        url = keyed(fleet, f"flagger/post-rollout?service={GO}", token)
+        assert httpx2.post(url, json=body).status_code == 202
+        found = [one for one in fleet.get(known).json()["items"] if one["source"] == "flagger"]
+        assert len(found) == recorded
+    assert (found[0]["version"], found[0]["state"]) == ("c0ffee", "succeeded")
+    odd_ones: list[Any] = [{}, [], *({**body, **odd} for odd in ({"phase": "Progressing"}, {"checksum": "\0"}))]
+    for odd in odd_ones:
+        assert httpx2.post(keyed(fleet, f"flagger/post-rollout?service={GO}"), json=odd).status_code == 202
+    assert len([one for one in fleet.get(known).json()["items"] if one["source"] == "flagger"]) == 1
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"metadata": 7}'])
 def test_a_hook_with_a_body_that_is_none_rolls_nothing_back(fleet: World, body: bytes) -> None:
     assert httpx2.post(keyed(fleet, "flagger/rollback?service=checkout"), content=body).status_code >= 400

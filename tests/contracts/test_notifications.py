@@ -168,6 +168,29 @@ def test_an_event_of_pagerduty_has_at_most_half_a_megabyte() -> None:
     assert "Line 0" in event["payload"]["custom_details"]
 
 
+def test_an_event_of_pagerduty_keeps_to_its_published_schema() -> None:
+    event = alert_event(replace(opened(), title="x" * 5_000, about="y" * 400), "key")
+    payload = event["payload"]
+    assert len(payload["summary"]) == 1024
+    assert len(event["dedup_key"]) == 255
+    assert event["event_action"] in {"trigger", "acknowledge", "resolve"}
+    assert payload["severity"] in {"critical", "warning", "error", "info"}
+    assert payload["source"], "a trigger needs a summary, a severity and a source"
+    known = {"summary", "timestamp", "severity", "source", "component", "group", "class", "custom_details"}
+    assert set(payload) <= known
+    assert set(event) <= {
+        "payload",
+        "routing_key",
+        "event_action",
+        "dedup_key",
+        "client",
+        "client_url",
+        "links",
+        "images",
+    }
+    assert all(set(link) <= {"href", "text"} and link["href"] for link in event["links"])
+
+
 def test_a_test_of_pagerduty_is_over_at_once(hook: Receiver) -> None:
     from tightrope.notify.messages import trial_message
 
@@ -205,6 +228,14 @@ def test_slack_gets_no_more_than_it_takes() -> None:
     assert all(0 < len(text) <= SECTION for text in texts)
     assert sum(map(len, texts)) <= ALL
     assert "<" not in "".join(texts)
+
+
+@pytest.mark.parametrize(("status", "passing"), [(429, True), (503, True), (403, False), (410, False)])
+def test_a_webhook_of_slack_that_is_asked_too_often_is_given_time(hook: Receiver, status: int, passing: bool) -> None:
+    hook.will(status, "no", retry_after="30")
+    answer = sent(channel(urls=(f"{hook.url}/services/T0/B0/geheim",), type=ChannelType.SLACK), opened())
+    assert (answer.sent, answer.passing, answer.retry_after_s) == (False, passing, 30)
+    assert "geheim" not in answer.said
 
 
 def test_a_cut_never_goes_through_an_escape() -> None:

@@ -15,6 +15,8 @@ from tightrope.delivery.pipelines.store import Shelves
 from tightrope.delivery.pipelines.usecases import Pipelines, read_pipeline, trigger_here
 from tightrope.delivery.pipelines.watching import WatchSlos
 from tightrope.delivery.usecases import Deliveries
+from tightrope.runs.executors import Executor
+from tightrope.runs.executors.container import ContainerExecutor
 from tightrope.runs.executors.local import LocalExecutor
 from tightrope.runs.steps import Run
 from tightrope.runs.usecases import Runs
@@ -104,20 +106,25 @@ def world(
     definitions: Callable[[], list[Pipeline]] = list,
     secrets: Mapping[str, str] | None = None,
     shelves: Shelves | None = None,
+    where: str = "",
+    part: str = "",
+    engine: str = "",
 ) -> Iterator[World]:
-    """Open a store, new or known, with all that carries pipelines out."""
-    with opened(str(folder), create=True) as database:
+    """Open a store, new or known, with all that carries pipelines out; or with the ``part`` of a server or worker."""
+    with opened(where or str(folder), create=True) as database:
         executor = LocalExecutor(folder / "runs")
-        runs, deliveries = Runs(database, place=executor.place), Deliveries(database)
+        runs, deliveries = Runs(database, place="" if part == "server" else executor.place), Deliveries(database)
+        executors: dict[str, Executor] = {} if part == "server" else {"local": executor}
+        if engine:
+            executors["container"] = ContainerExecutor(engine, place=executor.place, image="none")
         pipelines = Pipelines(
             runs,
             shelves or Shelves(folder / "pipelines"),
-            {"local": executor},
+            executors,
             ask=ask,
             watch=watch,
             definitions=definitions,
             deliveries=deliveries,
-            alone=True,
             secret=lambda name: (secrets or {}).get(name, ""),
         )
         try:

@@ -27,6 +27,7 @@ from tightrope.delivery.canary import (
     Undecided,
     analysis_document,
     bound_nano,
+    difference,
     evidence_of_harm,
     raise_weight,
     read_analysis,
@@ -240,3 +241,30 @@ def test_what_cannot_be_true_is_refused() -> None:
         _test(inflation=Fraction(1, 2))
     with pytest.raises(DataError, match="cannot be read"):
         read_analysis({"errors": [{"name": "x"}], "latencies": [], "peakNano": 0})
+
+
+# --- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_the_band_of_the_difference_holds_the_truth_however_often_one_looks() -> None:
+    rng, missed = np.random.default_rng(SEED), 0
+    for _ in range(200):
+        canary, baseline, out = Counts(0, 0), Counts(0, 0), False
+        for _ in range(60):
+            canary += Counts(int(rng.binomial(600, 0.01)), 600)
+            baseline += Counts(int(rng.binomial(600, 0.008)), 600)
+            found = difference(canary, baseline, Fraction(1, 100), Fraction(1, 20), Fraction(1))
+            assert found is not None
+            assert found.low <= found.value <= found.high
+            out = out or not found.low <= 0.002 <= found.high
+        missed += out
+    assert missed <= 14
+
+
+def test_the_band_is_wider_under_a_guard_and_absent_without_requests() -> None:
+    arms = Counts(60, 6000), Counts(50, 6000)
+    bands = [difference(*arms, Fraction(1, 100), Fraction(1, 20), Fraction(guard)) for guard in (1, 4)]
+    assert [one is None for one in bands] == [False, False]
+    free, guarded = (one.high - one.low for one in bands if one is not None)
+    assert guarded > 1.5 * free
+    assert difference(Counts(0, 0), arms[1], Fraction(1, 100), Fraction(1, 20), Fraction(1)) is None

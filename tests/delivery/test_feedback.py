@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +14,10 @@ import pytest
 from tests.delivery.forges import Forge, GitHubServer, GitLabServer, Got, Reply, listening
 from tests.delivery.hold_worlds import Clock, Gate, close_all, github_of, gitlab_of, holds_of
 from tests.delivery.worlds import NOON, REPOSITORY, report, sha
-from tightrope.backtest.labels import Deployment as Shipped
-from tightrope.budget.attribution import BAKE_S, Cause, Part
+from tightrope.budget.attribution import BAKE_S
 from tightrope.delivery.changes import Deployment
 from tightrope.delivery.feedback import Price, calls_of, comment_of, line_of
 from tightrope.delivery.usecases import Deliveries
-from tightrope.loop.attribution import Account, Share
 from tightrope.loop.feedback import LOOKS_EVERY_S, Feedback
 from tightrope.specs.model import Integration, IntegrationType, Specs
 from tightrope.state.database import opened
@@ -109,10 +107,9 @@ class CommitsOfGitHub(GitHubServer):
         return 201, {"id": len(self.said)}, {}
 
 
-def accounts(service: str, shipped: Sequence[Shipped]) -> list[Account]:
+def prices(_: Deployment) -> list[Price]:
     """Every release cost a fiftieth of the one budget."""
-    shares = tuple(Share(Part(Cause.DEPLOY, one.change, 7), Fraction(1, 50), "48 s") for one in shipped)
-    return [Account(f"{service}-availability", 0, 1, Fraction(1, 2), Fraction(7), shares)]
+    return [Price("checkout-availability", Fraction(1, 50), "48 s")]
 
 
 @pytest.fixture
@@ -134,7 +131,7 @@ def test_a_release_is_told_of_once_it_has_baked_and_never_again(tmp_path: Path, 
         deliveries.record(report("3", 60, version="v3", repository=REPOSITORY))
         holds = holds_of(database, Gate(), clock, integration)
         feedback = Feedback(
-            deliveries, holds, specs=lambda: specs, accounts=accounts, base_url="https://t.example", now=clock
+            deliveries, holds, specs=lambda: specs, prices=prices, base_url="https://t.example", now=clock
         )
         assert feedback.turn() == 0
         clock.forward(BAKE_S)
@@ -145,7 +142,7 @@ def test_a_release_is_told_of_once_it_has_baked_and_never_again(tmp_path: Path, 
             clock.forward(600)
         assert [what for what, _ in forge.said] == ["statuses", "commits"]
         assert forge.said[0][1]["description"] == "v1 cost 2.0 % of the budget of checkout-availability (48 s)"
-        again = Feedback(deliveries, holds, specs=lambda: specs, accounts=accounts, base_url="", now=clock)
+        again = Feedback(deliveries, holds, specs=lambda: specs, prices=prices, base_url="", now=clock)
         clock.forward(LOOKS_EVERY_S)
         assert again.turn() == 0, "a restarted server knows what was said"
 
@@ -158,7 +155,7 @@ def test_nobody_is_told_who_did_not_ask_for_it(tmp_path: Path) -> None:
         deliveries = Deliveries(database, specs=lambda: specs, clock=clock)
         deliveries.record(report("1", 0, version="v1", revision=sha(1), repository=REPOSITORY))
         holds = holds_of(database, Gate(), clock, integration)
-        quiet = Feedback(deliveries, holds, specs=lambda: specs, accounts=accounts, base_url="", now=clock)
+        quiet = Feedback(deliveries, holds, specs=lambda: specs, prices=prices, base_url="", now=clock)
         assert quiet.turn() == 0
         holds.deliver()
         assert forge.got == []

@@ -272,3 +272,13 @@ def test_the_order_of_the_file_changes_no_step(pipeline: Pipeline, random: objec
     second = {one.name: (one.kind, one.document, one.when, set(one.needs)) for one in plan(other, BY_HAND).steps}
     assert first == second
     assert plan(pipeline, BY_HAND) == plan(pipeline, BY_HAND)
+
+
+def test_a_verification_first_runs_its_command_and_then_watches() -> None:
+    both = Stage("look", StageKind.VERIFY, verify=VerifySpec("shop", step("look"), ("a",), 600))
+    steps = drawn(stage("build"), both, stage("after"))
+    assert (steps["look"].kind, steps["look"].needs) == ("verify", ("build/one",))
+    assert (steps["look/watch"].kind, steps["look/watch"].needs) == ("watch", ("look",))
+    assert steps["after/one"].needs == ("look", "look/watch")
+    only = Stage("look", StageKind.VERIFY, verify=VerifySpec("shop", None, ("a",), 600))
+    assert drawn(only)["look"].kind == "watch"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from tightrope.delivery.pipelines.documents import exit_code, run_document
 from tightrope.delivery.pipelines.plan import Push, Trigger
 from tightrope.delivery.pipelines.store import Shelves
 from tightrope.delivery.pipelines.watching import Sight
+from tightrope.delivery.rollouts.usecases import Wish, _wish_of
 from tightrope.policy.decision import Decision, GateFacts, GateRequest, SloFacts
 from tightrope.policy.gate import decide
-from tightrope.runs.steps import RunState
+from tightrope.runs.steps import Action, Answer, Done, Effects, RunState, Step
 from tightrope.specs.defaults import DEFAULT_POLICY
 from tightrope.specs.model import ChangeKind
 from tightrope.state.journal import Journal
@@ -327,6 +328,7 @@ def test_a_retry_goes_on_from_what_failed(tmp_path: Path, shop: Shop) -> None:
         assert trail.read_text() == "built\nbuilt\n", "without its workspace it begins anew"
 
 
+@pytest.mark.timeout(150)
 def test_after_a_kill_the_run_goes_on_where_it_was(tmp_path: Path, shop: Shop) -> None:
     trail, go = tmp_path / "trail", tmp_path / "go"
     committed(
@@ -359,7 +361,7 @@ def test_after_a_kill_the_run_goes_on_where_it_was(tmp_path: Path, shop: Shop) -
         text=True,
         env=environment,
         check=False,
-        timeout=50,
+        timeout=100,
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert trail.read_text().split() == ["built", "began", "tested", "packed"]
@@ -429,6 +431,7 @@ def test_a_deployment_is_told_with_the_decision_that_it_went_out_on(tmp_path: Pa
         assert deployed.decision == run.step("ask").outcome["decision"] != ""
         assert deployed.revision == run.document["revision"] == asked[0].change
         assert (asked[0].kind, deployed.kind) == (ChangeKind.FEATURE, ChangeKind.FEATURE)
+        time.sleep(1.1)  # deployments are told apart by the second
         shop.commit({"app": "v2"}, "fix: broken cart")
         here.until(here.start(shop))
         assert asked[1].kind is ChangeKind.RELIABILITY, "the kind is that of the commits since what is live"
@@ -677,3 +680,154 @@ def test_a_folder_that_is_in_no_repository_runs_as_it_stands(tmp_path: Path) -> 
         run = here.until(here.pipelines.start(found, trigger))
         assert run.state is RunState.SUCCEEDED
     assert git(tmp_path, "--version")
+
+
+@pytest.mark.live
+def test_a_server_and_a_worker_share_a_run_on_postgresql(
+    tmp_path: Path, shop: Shop, new_database: Callable[[], str]
+) -> None:
+    committed(shop, delivery(tmp_path), app="v1")
+    asked, ask = gate(Fraction(1, 2))
+    address, folder = new_database(), tmp_path / "work"
+    with (
+        world(folder, where=address, part="server", ask=ask, watch=lambda _service, _slos: []) as server,
+        world(folder, where=address, part="worker") as worker,
+    ):
+        run = server.start(shop)
+        worker.runs.start_working()
+        run = server.until(run)
+        assert run.state is RunState.SUCCEEDED, [(one.name, one.state, one.why) for one in run.steps]
+        assert len(asked) == 1
+        assert worker.log(run, "checkout").startswith(b"checked out ")
+        worker.runs.stop_working()
+        (deployed,) = server.deliveries.deployments(service="shop")
+        assert deployed.decision == run.step("ask").outcome["decision"]
+
+
+def test_a_step_in_a_container_has_the_workspace_its_variables_and_secrets(tmp_path: Path, shop: Shop) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    script = engine / "docker"
+    script.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT}:{ROOT}/src exec {sys.executable} -m tests.runs.standin docker {engine} "$@"\n',
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    committed(
+        shop,
+        "    - name: build\n"
+        "      matrix: {python: ['3.12']}\n"
+        "      executor: {container: {image: 'python:${matrix.python}'}}\n"
+        "      steps: [{name: make, run: 'echo $MATRIX_PYTHON ${HOME:-no home} $TOKEN', secrets: [TOKEN]}]\n",
+        more="  secrets: {TOKEN: {fromEnvironment: SHOP}}\n",
+    )
+    with world(tmp_path / "data", engine=str(script), secrets={"SHOP": "hunter2-secret"}) as here:
+        run = here.until(here.start(shop), within_s=30)
+        assert run.state is RunState.SUCCEEDED, [(one.name, one.why) for one in run.steps]
+        assert here.log(run, "build (3.12)/make") == b"3.12 no home ***\n"
+        workspace = here.pipelines.shelves.workspace(run.id, "build (3.12)", "main")
+    asked = (engine / "asked").read_text().splitlines()[0] if (engine / "asked").exists() else ""
+    begun = next(line for line in (engine / "asked").read_text().splitlines() if line.startswith('["run"'))
+    assert asked
+    assert "python:3.12" in begun
+    assert f"{workspace}:/workspace" in begun
+    assert "hunter2" not in begun
+
+
+@pytest.mark.timeout(150)  # a lease of a killed worker lasts for half a minute
+@pytest.mark.parametrize("moment", ["checkout", "building", "gated", "deploying", "verifying"])
+def test_a_kill_at_any_moment_repeats_no_step_and_deploys_once(tmp_path: Path, shop: Shop, moment: str) -> None:
+    """The process is killed as soon as something is to be seen, and resumed until the run is over."""
+    trail, live = tmp_path / "trail", tmp_path / "live"
+    (tmp_path / "specs.yaml").write_text(
+        "apiVersion: openslo/v1\nkind: Service\nmetadata: {name: shop}\nspec: {}\n", encoding="utf-8"
+    )
+    committed(
+        shop,
+        f"    - {{name: build, steps: [{{name: make, run: 'echo built >> {trail}; sleep 0.4'}}]}}\n"
+        "    - {name: ask, gate: {}}\n"
+        f"    - {{name: ship, deploy: {{run: 'echo deployed >> {trail}; sleep 0.4; cp tightrope.yaml {live}',"
+        f" observe: 'test -f {live}'}}}}\n"
+        f"    - {{name: look, verify: {{run: 'echo verified >> {trail}; sleep 0.4'}}}}\n",
+    )
+    data = tmp_path / "data"
+    moments: dict[str, Callable[[], bool]] = {
+        "checkout": (data / "pipelines" / "workspaces").is_dir,
+        "building": trail.exists,
+        "gated": lambda: b"dev.tightrope.decision" in b"".join(one.read_bytes() for one in data.glob("tightrope.db*")),
+        "deploying": lambda: trail.exists() and "deployed" in trail.read_text(),
+        "verifying": lambda: trail.exists() and "verified" in trail.read_text(),
+    }
+    seen = moments[moment]
+    program = [sys.executable, "-m", "tightrope", "pipeline"]
+    specs = ["--data", str(data), "--specs", str(tmp_path / "specs.yaml")]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(
+        [*program, "run", *specs], cwd=shop.clone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        end = ticks() + 20
+        while not seen():
+            assert ticks() < end
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    done = subprocess.run(
+        [*program, "resume", "1", *specs],
+        cwd=shop.clone,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trail.read_text().split() == ["built", "deployed", "verified"]
+    with world(data) as here:
+        (deployed,) = here.deliveries.deployments(service="shop")
+        assert deployed.state is DeploymentState.SUCCEEDED
+        assert deployed.decision
+
+
+def test_a_rollout_is_handed_what_it_is_to_release(tmp_path: Path, shop: Shop) -> None:
+    committed(
+        shop,
+        "    - {name: build, steps: [{name: make, run: 'true'}]}\n"
+        "    - {name: ask, gate: {}}\n"
+        "    - {name: ship, deploy: {rollout: careful}}\n"
+        "    - {name: after, promote: {run: 'true'}}\n",
+    )
+    shop.commit({"a": "1"}, "fix: broken cart")
+    wishes: list[Wish] = []
+
+    class Release(Action):
+        def turn(self, step: Step, now: int, effects: Effects) -> Answer:
+            wishes.append(_wish_of(step.document))
+            return Done({"weight": 100})
+
+    _, ask = gate(Fraction(1, 2))
+    with world(tmp_path / "data", ask=ask) as here:
+        with pytest.raises(UsageError, match="nothing here can carry out 'ship': rollout"):
+            here.start(shop)
+        here.runs.register("rollout", Release())
+        run = here.until(here.start(shop))
+        assert run.state is RunState.SUCCEEDED, [(one.name, one.why) for one in run.steps]
+        (wish,) = wishes
+        assert (wish.service, wish.environment, wish.version) == ("shop", "production", run.document["revision"])
+        assert (wish.kind, wish.title) == (ChangeKind.RELIABILITY, "fix: broken cart")
+
+
+def test_who_cannot_ask_the_gate_does_not_begin(tmp_path: Path, shop: Shop) -> None:
+    committed(shop, delivery(tmp_path), app="v1")
+    with world(tmp_path / "data") as here:
+        with pytest.raises(UsageError, match="there is no gate here for 'ask'"):
+            here.start(shop)
+        assert here.pipelines.recent() == []
+
+
+def test_what_is_no_name_of_a_commit_is_not_handed_to_git(tmp_path: Path, shop: Shop) -> None:
+    shop.commit({"a": "1"})
+    found = written(MAKE, repository=shop.bare)
+    with world(tmp_path / "data") as here:
+        for name in ("--upload-pack=touch gone", "main", "a" * 39, "$(touch gone)"):
+            with pytest.raises(UsageError, match="no full name of a commit"):
+                here.pipelines.start(found, Trigger("push", "ann", str(shop.bare), name))

@@ -38,7 +38,9 @@ from tightrope.delivery.planner import (
     next_weight,
     plan,
     proves_in_s,
+    slower,
 )
+from tightrope.delivery.planner import given as given_steps
 
 THOUSANDTH = Fraction(1, 1000)
 PLAIN = Terms(inflation=Fraction(1))
@@ -459,3 +461,61 @@ def test_wrong_terms_are_refused() -> None:
     with pytest.raises(UsageError, match="every promise"):
         next_weight(drawn, Progress(0, 0, (), ()))
     assert isinstance(drawn.stages[0], Stage)
+
+
+# --- steps that are given -------------------------------------------------------------------------------------------
+
+
+def test_given_steps_are_taken_as_they_are_and_their_cost_is_told() -> None:
+    steps = [(Fraction(1, 100), 600), (Fraction(1, 2), 30)]
+    drawn = given_steps([_promise()], PLAIN, steps)
+    assert [(stage.weight, stage.bake_s) for stage in drawn.stages] == [
+        (Fraction(1, 100), 600),
+        (Fraction(1, 2), PLAIN.reaction.total_s),
+        (Fraction(1), 2 * PLAIN.reaction.total_s),
+    ]
+    assert drawn.stages[0].reserved
+    assert drawn.costs[0].in_flight == max(
+        drawn.promises[0].worst(stage.weight, PLAIN.reaction.total_s) for stage in drawn.stages if not stage.reserved
+    )
+    careful = given_steps([_promise()], replace(PLAIN, guarded=True), steps)
+    assert careful.stages[0].bake_s == 1200
+    assert drawn.proof_weight == Fraction(1, 2)
+
+
+def test_given_steps_that_make_no_sense_are_refused() -> None:
+    for steps in ([], [(Fraction(1, 2), 60), (Fraction(1, 4), 60)], [(Fraction(0), 60)], [(Fraction(3, 2), 60)]):
+        with pytest.raises(UsageError):
+            given_steps([_promise()], PLAIN, steps)
+    spent = given_steps([_promise(left=Fraction(0))], PLAIN, [(Fraction(1, 2), 60)])
+    assert not spent.stages
+    assert "nothing is left" in spent.why
+
+
+def test_a_target_that_is_coarse_gets_weights_that_it_can_give() -> None:
+    coarse = plan([_promise()], replace(PLAIN, grain=Fraction(1, 20)))
+    assert coarse.stages
+    assert all((stage.weight * 20).denominator == 1 for stage in coarse.stages)
+
+
+def test_the_least_exposure_makes_bakes_longer() -> None:
+    free, exposed = plan([_promise(1)], PLAIN), plan([_promise(1)], replace(PLAIN, least_requests=500))
+    assert exposed.duration_s >= free.duration_s
+    assert all(stage.bake_s * stage.weight >= 499 or stage.bake_s == PLAIN.longest_s for stage in exposed.stages)
+
+
+@settings(deadline=None, max_examples=40)
+@given(promises, shares, st.integers(0, 6))
+def test_more_care_on_the_way_promises_no_other_cost(promise: Promise, allowance: Fraction, at: int) -> None:
+    drawn = plan([promise], Terms(allowance=allowance, inflation=Fraction(1)))
+    assume(drawn.stages)
+    stage = min(at, len(drawn.stages) - 1)
+    slow = slower(drawn, stage, planned=True)
+    assert slow.stages[:stage] == drawn.stages[:stage]
+    assert slow.stages[stage].bake_s == 2 * drawn.stages[stage].bake_s
+    assert slow.costs == drawn.costs
+    assert all(one.weight < other.weight for one, other in pairwise(slow.stages))
+    assert slow.stages[-1].weight == 1
+    reach = drawn.terms.reaction.total_s
+    loose = [promise.worst(one.weight, reach) for one in slow.stages[stage + 1 :] if not one.reserved]
+    assert max(loose, default=Fraction(0)) <= drawn.costs[0].in_flight

@@ -7,9 +7,12 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +20,9 @@ from typing import Any
 import pytest
 
 from tests.live.serving import Served, wait_for
+from tightrope.delivery.executors.local import run_command
+from tightrope.delivery.targets import Release, Target, TargetError, open_target
+from tightrope.specs.store import load
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
@@ -115,6 +121,30 @@ def test_a_healthy_release_is_promoted_and_the_next_one_uses_the_other_slot(shop
     assert "ROLLED BACK  checkout · 3.0" in ended.stdout
 
 
+def test_a_release_that_was_carried_out_alone_and_killed_is_carried_on(shop: Any, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tightrope",
+        "rollout",
+        "start",
+        "checkout",
+        "--version",
+        "2.0",
+        "--previous",
+        "1.0",
+    ]
+    command += ["-f", str(shop.folder / "specs.yaml"), "--data", str(tmp_path / "alone")]
+    weights = shop.folder / "weights.conf"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        wait_for(lambda: '"weight": "1/5"' in weights.read_text(encoding="utf-8"), 120)
+        first.kill()
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "rollout 1 goes on where it was left" in ended.stderr
+    assert "PROMOTED  checkout · 2.0 · production · rollout 1" in ended.stdout
+
+
 def test_a_harmful_release_is_rolled_back_and_no_more_requests_reach_it(shop: Any, served: Served) -> None:
     shop.green.fails = 0.25
     name = begun(served)
@@ -195,3 +225,99 @@ def test_the_example_opens_a_shop_and_closes_it(play: ModuleType, tmp_path: Path
         assert process.wait(20) == 0
     validated = [sys.executable, "-m", "tightrope", "validate", str(folder / "specs.yaml")]
     assert subprocess.run(validated, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def nginx_of(shop: Any, mode: str = "split") -> Target:
+    specs = load([str(shop.folder / "specs.yaml")])
+    strategy = replace(specs.rollouts[0], settings={**specs.rollouts[0].settings, "mode": mode})
+    release = Release("R-1", "checkout", "production", "2.0", "1.0")
+    kept = open_target(strategy, release, {}, run=run_command, environment=lambda _: "").begin()
+    return open_target(strategy, release, kept, run=run_command, environment=lambda _: "")
+
+
+def settled(target: Target, weight: Fraction) -> None:
+    """Wait until the running workers, old and new, have a weight."""
+
+    def seen() -> bool:
+        try:
+            return target.observe().weight == weight
+        except TargetError:
+            return False
+
+    wait_for(seen, 30)
+
+
+def test_nginx_splits_as_it_was_asked_and_tells_what_runs(shop: Any) -> None:
+    target = nginx_of(shop)
+    assert target.observe().weight == 0
+    assert target.arms() == (f"127.0.0.1:{shop.green.port}", f"127.0.0.1:{shop.blue.port}")
+    target.set_weight(Fraction(1, 4), "k")
+    settled(target, Fraction(1, 4))
+    since = time.time()  # noqa: TID251  what nginx logs is of now
+    time.sleep(4)
+    green, blue = len(to_slot(shop, "green", since)), len(to_slot(shop, "blue", since))
+    assert 0.12 < green / (green + blue) < 0.4
+    before = (shop.folder / "weights.conf").stat().st_mtime_ns
+    target.set_weight(Fraction(1, 4), "k")
+    assert (shop.folder / "weights.conf").stat().st_mtime_ns == before
+
+
+def test_a_worker_of_before_that_still_serves_keeps_a_rollback_from_counting(shop: Any) -> None:
+    target = nginx_of(shop)
+    target.set_weight(Fraction(1), "k")
+    settled(target, Fraction(1))
+    shop.green.slow_s = 3.0
+    slow = threading.Thread(target=lambda: urllib.request.urlopen(f"{shop.url}/buy", timeout=20).close())
+    slow.start()
+    time.sleep(0.5)
+    target.roll_back("k")
+    shop.green.slow_s = 0.0
+    held = []
+
+    def landed() -> bool:
+        try:
+            seen = target.observe()
+        except TargetError:
+            return False
+        held.append((seen.weight, seen.how))
+        return seen.weight == 0
+
+    wait_for(landed, 30)
+    slow.join()
+    assert held[-1][0] == 0
+    assert any(weight == 1 and "still serve" in how for weight, how in held), held
+
+
+def test_an_nginx_that_is_gone_or_refuses_is_an_error_and_harms_nothing(shop: Any) -> None:
+    target = nginx_of(shop)
+    before = (shop.folder / "weights.conf").read_text(encoding="utf-8")
+    broken = shop.folder / "nginx.conf"
+    whole = broken.read_text(encoding="utf-8")
+    broken.write_text(whole + "nonsense;\n", encoding="utf-8")
+    with pytest.raises(TargetError, match="nonsense"):
+        target.set_weight(Fraction(1, 4), "k")
+    assert (shop.folder / "weights.conf").read_text(encoding="utf-8") == before
+    broken.write_text(whole, encoding="utf-8")
+    shop.nginx.terminate()
+    shop.nginx.wait(10)
+    with pytest.raises(TargetError, match="does not tell its weight"):
+        target.observe()
+
+
+def test_weights_of_one_upstream_split_as_well(shop: Any) -> None:
+    conf = shop.folder / "nginx.conf"
+    text = conf.read_text(encoding="utf-8").replace("http://$tightrope_slot;", "http://tightrope_slot;")
+    conf.write_text(text.replace('"slot":"$tightrope_slot"', '"slot":"$upstream_addr"'), encoding="utf-8")
+    target = nginx_of(shop, "upstream")
+    target.set_weight(Fraction(1, 4), "k")
+    settled(target, Fraction(1, 4))
+    since = time.time()  # noqa: TID251  what nginx logs is of now
+    time.sleep(3)
+    addresses = [to_slot(shop, f"127.0.0.1:{version.port}", since) for version in (shop.green, shop.blue)]
+    green, blue = map(len, addresses)
+    assert 0.2 < green / (green + blue) < 0.3
+    target.roll_back("k")
+    settled(target, Fraction(0))
+    since = time.time()  # noqa: TID251  what nginx logs is of now
+    time.sleep(2)
+    assert not to_slot(shop, f"127.0.0.1:{shop.green.port}", since)

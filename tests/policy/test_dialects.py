@@ -39,6 +39,7 @@ LOST = decide(asking(), facts(silent(None)))
 PAGING = decide(asking(), facts(BURNING))
 FIX = decide(asking(ChangeKind.RELIABILITY), facts(BURNING))
 NONE: list[hearing.Heard] = [NoDecision(one, f"it is {one.value}") for one in Trouble]
+NAMES = ["go", "stop", "wait", "lost", "paging", "fix", *Trouble]
 EVERYTHING: list[hearing.Heard] = [GO, STOP, WAIT, LOST, PAGING, FIX, *NONE]
 
 
@@ -56,7 +57,7 @@ def test_the_worlds_of_these_tests_are_what_they_are_called() -> None:
 # --- what must never happen ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("heard", [WAIT, LOST, *NONE], ids=str)
+@pytest.mark.parametrize("heard", [WAIT, LOST, *NONE], ids=["wait", "lost", *Trouble])
 def test_no_outage_of_ours_and_no_lost_telemetry_takes_a_release_back(heard: hearing.Heard) -> None:
     """In every dialect in which a no, or an error, aborts what is running."""
     assert firm_word(heard) is Verdict.WAIT
@@ -83,7 +84,7 @@ def test_a_running_release_goes_back_for_harm_only_and_never_the_remedy() -> Non
 _YES, _NO = range(200, 203), range(400, 429)
 
 
-@pytest.mark.parametrize("heard", EVERYTHING, ids=str)
+@pytest.mark.parametrize("heard", EVERYTHING, ids=NAMES)
 @pytest.mark.parametrize("hook", [*Hook])
 def test_flagger_is_never_told_204_429_or_5xx(hook: Hook, heard: hearing.Heard) -> None:
     answer = flagger.answer(hook, heard)
@@ -316,7 +317,7 @@ def test_the_service_is_what_annotations_say_then_labels_then_the_name() -> None
 # --- GitHub and GitLab ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("heard", EVERYTHING, ids=str)
+@pytest.mark.parametrize("heard", EVERYTHING, ids=NAMES)
 def test_a_comment_is_never_longer_than_github_takes(heard: hearing.Heard) -> None:
     text = github.comment(heard, "https://tightrope.example", "More. " * 300)
     assert len(text) <= 1024

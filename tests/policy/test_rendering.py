@@ -32,7 +32,7 @@ def test_a_stop_tells_why_since_until_what_may_ship_and_whom_to_ask() -> None:
         "  until    about 21 Mar 09:40 UTC (80 %: 21 to 27 Mar)",
         "  now ok   reliability, security, emergency and rollback",
         "  or ask   payments lead, SRE lead · 2 of 2 exceptions left this quarter",
-        "           a SilverBullet document grants one",
+        '           tightrope exception request checkout --change abc123 --reason "..."',
         "  as of    2026-03-12T14:12:00Z",
         "  more     tightrope explain checkout",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.runs.worlds import Clock, Scripted, plan, states, step, world
-from tightrope.base.errors import ConflictError, NotFoundError, UsageError
+from tightrope.base.errors import ConflictError, NotFoundError, StoreError, UsageError
 from tightrope.runs.reconcile import LEASE_S, MOST_DEATHS, MOST_FAULTS
 from tightrope.runs.steps import (
     Action,
@@ -466,6 +466,22 @@ def test_a_hook_that_fails_leaves_nothing_half_done(store: str) -> None:
         with pytest.raises(UsageError):
             here.runs.start(plan(step("go")))
         assert here.runs.runs() == []
+
+
+def test_an_answer_outlives_a_store_that_cannot_be_written_for_a_moment(store: str) -> None:
+    refusals = [2]
+
+    def refuse(changes: Any) -> list[Event]:
+        if any(one.after == StepState.SUCCEEDED for one in changes) and refusals[0]:
+            refusals[0] -= 1
+            raise StoreError("the disk is full")
+        return []
+
+    with world(store) as here:
+        here.runs.tell(refuse)
+        run = here.runs.start(plan(step("go")))
+        assert here.go(run).state is RunState.SUCCEEDED
+        assert (refusals, len(here.action.turns)) == ([0], 1)
 
 
 def test_only_known_runs_steps_and_attempts_are_shown(store: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from fractions import Fraction
+from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
@@ -14,14 +16,17 @@ from tests.delivery.test_rollout import _promise, _rollout, _terms
 from tests.runs.worlds import Scripted
 from tests.web.standin import World
 from tests.web.test_report import Page
+from tests.web.worlds import WICKED as WICKED_SERVICE
 from tightrope.delivery.changes import DeploymentReport, DeploymentState
 from tightrope.delivery.planner import plan
 from tightrope.delivery.rollout import Phase
 from tightrope.delivery.rollouts.usecases import Shown as Turn
 from tightrope.delivery.rollouts.usecases import _shown
-from tightrope.policy.decision import GateRequest
+from tightrope.policy.decision import GateRequest, Verdict
 from tightrope.runs.commands import LogPart
 from tightrope.runs.steps import OnUnknown, Run, RunPlan, RunState, StepPlan
+from tightrope.specs.defaults import DEFAULT_POLICY
+from tightrope.specs.model import ExceptionQuota
 from tightrope.web.rollouts import sentence, shown
 
 WICKED = "<script>alert(1)</script>"
@@ -152,6 +157,31 @@ def test_a_run_links_the_decision_that_it_went_on(runs: World, client: TestClien
     page = client.get(f"/delivery/runs/{one.number}").text
     assert f"/decisions/{made.id}" in page
     assert f"Why the gate said {made.verdict.value}" in page
+
+
+def test_an_exception_is_asked_for_on_the_page_of_a_decision_and_granted_there_by_another(
+    world: World, client: TestClient
+) -> None:
+    quota = ExceptionQuota(2, "Q")
+    world.change(specs=replace(world.server.live.snapshot.specs, policies=(replace(DEFAULT_POLICY, exceptions=quota),)))
+    made = world.server.decide(GateRequest(WICKED_SERVICE, world.clock))
+    assert made.verdict is Verdict.STOP
+    where = f"/decisions/{made.id}"
+    assert f"tightrope exception request {shlex.quote(made.request.service)}" in unescape(client.get(where).text)
+    form = {"csrf": csrf(client, where), "do": "request", "reason": f"contract date {WICKED}"}
+    assert client.post(where, data=form).headers["location"] == f"{where}?done=told"
+    (asked,) = world.server.exceptions.listed(service=made.request.service)
+    page = client.get(where).text
+    assert f"{asked.id} · waiting" in page
+    assert WICKED not in page
+    grant = form | {"do": "grant", "exception": asked.id, "reason": ""}
+    assert client.post(where, data=grant).status_code == 403, "nobody grants what they asked for"
+    other = world.server.exceptions.request(made.request.service, by="dev", reason="date", now=world.clock)
+    client.post(where, data=grant | {"exception": other.id})
+    assert world.server.exceptions.named(other.id).holds(world.clock)
+    client.post(where, data=grant | {"do": "refuse"})
+    assert f"{asked.id} · waiting" not in client.get(where).text
+    assert client.post(where, data=form | {"do": "dance"}).status_code == 400
 
 
 # --- rollouts ------------------------------------------------------------------------------------------------------

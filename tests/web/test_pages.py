@@ -717,6 +717,7 @@ def test_who_is_paged_for_comes_before_who_has_the_least_budget(client: TestClie
     rows = [one["id"] for one in page.of("tr") if str(one.get("id", "")).startswith("r-")]
     assert rows[0] == "r-burning"
     assert "1 page" in page.text()
+    assert "A page is out for burning." in page.text()
     world.turn(fleet(), at=END + 20)
     again = shown(client, "/")
     assert next(one["id"] for one in again.of("tr") if str(one.get("id", "")).startswith("r-")) == f"r-{WICKED}"

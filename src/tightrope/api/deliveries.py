@@ -30,6 +30,7 @@ from tightrope.delivery.documents import (
     finding_document,
     report_told,
 )
+from tightrope.delivery.feedback import price_document
 from tightrope.delivery.usecases import Deliveries, named
 
 router = APIRouter(tags=["delivery"])
@@ -79,7 +80,7 @@ def record(visit: Visit, told: RecordDeployment) -> Response:
     report = report_told(document, by=visit.actor.name, now=visit.now)
     made = known.record(named(known, report), [commit_told(one) for one in document["history"]])
     found = known.about(made.id)
-    return answer(deployment_in_full(*found), 201, {"Location": f"/api/v1/deployments/{made.id}"})
+    return answer(_in_full(visit, found), 201, {"Location": f"/api/v1/deployments/{made.id}"})
 
 
 @router.get(
@@ -88,10 +89,15 @@ def record(visit: Visit, told: RecordDeployment) -> Response:
     **needs(Permission.READ, also={200: {"model": DeploymentInFull}}),
 )
 def deployment(visit: Visit, deployment: str) -> Response:
-    """With the commits that it carried, what was found of it, and what it was built by."""
+    """With the commits that it carried, what was found of it, what it was built by, and what it cost."""
     found = _deliveries(visit).about(deployment)
     visit.must(Permission.READ, found[0].service)
-    return answer(deployment_in_full(*found))
+    return answer(_in_full(visit, found))
+
+
+def _in_full(visit: Visitor, found: tuple[Any, ...]) -> dict[str, Any]:
+    price = [price_document(one) for one in visit.server.prices(found[0])]
+    return deployment_in_full(*found) | {"price": price}
 
 
 @router.get("/changes", summary="List changes", **needs(Permission.READ, also={200: {"model": Changes}}))

@@ -24,6 +24,7 @@ from tightrope.api.answers import answer as written
 from tightrope.api.visitor import Visit, known, needs
 from tightrope.base.errors import DataError, ForbiddenError, NotFoundError, TightropeError, UnauthorizedError
 from tightrope.base.settings import environment as variable
+from tightrope.delivery.changes import DeploymentReport, DeploymentState
 from tightrope.delivery.holds.hold import Caller, Hold
 from tightrope.loop.server import Server
 from tightrope.policy.decision import Decision, GateRequest, Verdict
@@ -61,7 +62,7 @@ _STRANGERS = _Strangers()
 def unlocked(scope: Scope) -> Scope:
     """The request with the token of its path in the header where tokens belong: no address that is shown has it.
 
-    Also what a token of the path is worth: it takes the place of a header.
+    A token in the path counts before one in a header.
     """
     token, _, rest = scope["path"][len(KEYED) :].partition("/")
     raw_token, _, raw_rest = scope.get("raw_path", b"")[len(KEYED) :].partition(b"/")
@@ -195,17 +196,46 @@ def ask_flagger(request: Request, hook: str, body: Body, service: Service = "") 
     """200 and 202 are a yes, all else is a no; for `rollback`, a yes rolls back, and only harm is a yes.
 
     Takes a token that may `gate`: in `metadata.token`, in the path (`/dialects/key/TOKEN/flagger/...`), or as a header.
+    `post-rollout` records the deployment if the token may `record`.
     """
     if hook not in {one.value for one in flagger.Hook}:
         return _said(Answer(404, text=f"Flagger has no hook of this name; there are {', '.join(flagger.Hook)}\n"))
     named = flagger.Hook(hook)
     payload = _json(body)
     call = flagger.read(payload, service)
+    if named is flagger.Hook.POST_ROLLOUT:
+        _attempt(lambda: _recorded(request, call))
     if named not in flagger.ASKING:
         return _said(flagger.answer(named, NoDecision(Trouble.UNKNOWN, "")))
     if payload is None:
         return _said(flagger.answer(named, NoDecision(Trouble.UNREADABLE, "the body is no JSON")))
     return _said(flagger.answer(named, _heard(request, call.asking, call.token)))
+
+
+def _recorded(request: Request, call: flagger.Call) -> Heard:
+    """Record how a release ended, for whoever may; what is not told apart is left out."""
+    server: Server = request.app.state.server
+    actor, question = _actor(request, call.token), call.asking
+    actor.must(Permission.RECORD, question.service)
+    known_services = {*server.live.snapshot.specs.services, *(one.service for one in server.live.snapshot.specs.slos)}
+    if call.ended is None or not call.name or question.service not in known_services:
+        return NoDecision(Trouble.UNKNOWN, "it is not known what ended")
+    server.deliveries.record(
+        DeploymentReport(
+            "flagger",
+            call.name,
+            question.service,
+            question.environment,
+            server.now(),
+            DeploymentState.SUCCEEDED if call.ended else DeploymentState.FAILED,
+            version=call.version,
+            kind=question.kind if question.kind_from == "given" else None,
+            kind_from=question.kind_from if question.kind_from == "given" else "",
+            change=question.change,
+            by=actor.name,
+        )
+    )
+    return NoDecision(Trouble.UNKNOWN, "")
 
 
 # --- Argo Rollouts -------------------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ class Gate:
                 decision = await self._decision(request)
             finally:
                 self._waiting -= 1
-            return _answer_of(decision, plain=plain)
+            return _answer_of(decision, self._server.settings.base_url, plain=plain)
         except (TightropeError, Refusal) as error:
             self.refused += 1
             response = told(error, request_id=name, base_url=self._base_url)
@@ -427,9 +427,10 @@ def _invalid(pointer: str, detail: str, remedy: str) -> InvalidError:
 # --- writing an answer ---------------------------------------------------------------------------------------------
 
 
-def _answer_of(decision: policy.Decision, *, plain: bool) -> Answer:
+def _answer_of(decision: policy.Decision, base_url: str, *, plain: bool) -> Answer:
     if plain:
-        body = ("\n".join(decision_lines(decision)) + "\n").encode()
+        more = f"{base_url.rstrip('/')}/decisions/{decision.id}" if base_url else ""
+        body = ("\n".join(decision_lines(decision, more=more)) + "\n").encode()
         kind = b"text/plain; charset=utf-8"
     else:
         body, kind = msgspec.json.encode(decision_document(decision)), b"application/json"

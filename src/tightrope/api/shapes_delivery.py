@@ -80,13 +80,22 @@ class BuildDocument(Shape):
     url: str
 
 
+class PriceDocument(Shape):
+    """What a release cost one objective until now."""
+
+    slo: str
+    share_of_budget: float | None = Field(description="1 is all of it; null: there is none.")
+    amount: str = Field(examples=["18.5 min"])
+
+
 class DeploymentInFull(DeploymentDocument):
-    """A deployment with its commits, what was found of it, and what it was built by."""
+    """A deployment with its commits, what was found of it, what it was built by, and what it cost."""
 
     commits: list[CommitDocument]
     findings: list[FindingDocument]
     builds: list[BuildDocument]
     artifact_published_at: str | None
+    price: list[PriceDocument]
 
 
 class Deployments(Shape):

@@ -93,6 +93,15 @@ class EvidenceDocument(Shape):
     explanations: list[ExplanationDocument]
 
 
+class DifferenceDocument(Shape):
+    """How much worse the new version's share of bad requests is: a ratio, with a band that holds whenever one looks."""
+
+    value: float
+    low: float
+    high: float
+    tolerated: float
+
+
 class ObjectiveOfRollout(Shape):
     slo: str
     unit: Literal["events", "slices"]
@@ -107,6 +116,7 @@ class ObjectiveOfRollout(Shape):
     canary_bad: int
     canary_total: int
     at_stage: int
+    difference: DifferenceDocument | None
     measured_to: str | None
 
 
@@ -148,6 +158,13 @@ class RolloutList(Shape):
     next: str | None
 
 
+class ArmsDocument(Shape):
+    canary_bad: int
+    canary_total: int
+    baseline_bad: int
+    baseline_total: int
+
+
 class TurnDocument(Shape):
     """One turn as it is drawn: weights, evidence in nats, bad units spent by objective."""
 
@@ -159,6 +176,7 @@ class TurnDocument(Shape):
     harm: float | None
     bound: float
     spent: dict[str, float]
+    arms: dict[str, ArmsDocument]
     why: str
     deeds: list[str]
 

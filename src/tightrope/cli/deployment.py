@@ -250,6 +250,8 @@ def _show(one: Document, form: str) -> None:
     if form != "table":
         structured(one, form)
         return
+    from tightrope.base.units import percent_text
+
     say(f"{one['id']}  {one['service']} {_called(one)} to {one['environment']}: {one['state']}", bold=True)
     ended = one["finishedAt"]
     times = one["startedAt"] if ended in (None, one["startedAt"]) else f"{one['startedAt']} to {ended}"
@@ -264,6 +266,10 @@ def _show(one: Document, form: str) -> None:
     for name, says in (("revision", one["revision"]), ("artifact", one["artifact"]), ("decision", one["decision"])):
         if says:
             say(f"  {name:<9} {says}")
+    for each in one.get("price", ()):
+        share = each["shareOfBudget"]
+        part = "" if share is None else f"{percent_text(share)} of its budget, "
+        say(f"  price     {each['slo']}: {part}{each['amount']}")
     say(f"  by        {' · '.join(part for part in (one['by'], one['source'], one['url']) if part)}")
     for build in one["builds"]:
         say(f"  build     {build['name']}: {build['state']} {build['url']}".rstrip())

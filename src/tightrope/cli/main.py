@@ -23,7 +23,7 @@ COMMANDS = {
     "finding": ("deployment:finding", "Show and close findings: deployments that went out past the gate."),
     "hold": ("hold:hold", "Show releases that wait for an answer of the gate, and give them up."),
     "pipeline": ("pipeline:pipeline", "Carry a commit to production and back; watch, retry, cancel."),
-    "rollout": ("rollout:rollout", "Release in steps that stay inside a share of the budget and go back by themselves."),
+    "rollout": ("rollout:rollout", "Release in steps that stay inside a share of the budget, and go back if need be."),
     "backtest": ("backtest:backtest", "Run specs over history: alerts, states, what would have been stopped."),
     "policy": ("policy:policy", "Test error budget policies against scenarios."),
     "apply": ("apply:apply", "Send specs to a server, which follows them from then on."),
@@ -78,7 +78,8 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 go or done, 2 wrong use or invalid specs, 3 stop, 4 wait, 5 gate out of reach, 1 a bug.",
+    epilog="Exit codes: 0 go or done, 2 wrong use or invalid specs, 3 stop, 4 wait, 5 gate out of reach, 6 a pipeline "
+    "failed, 1 a bug.",
 )
 @click.version_option(__version__, prog_name="tightrope")
 @click.option("--no-color", is_flag=True, help="Plain text; so does the variable NO_COLOR, and a pipe.")

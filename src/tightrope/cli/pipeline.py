@@ -65,8 +65,8 @@ class Desk(Protocol):
     def settle(self, number: str, step: str, as_: str, reason: str) -> Document:
         """Say what became of a step."""
 
-    def work(self) -> None:
-        """Carry runs out, if nobody else does."""
+    def work(self, number: str) -> None:
+        """Carry a run out, if nobody else does."""
 
     def resume_with(self, number: int) -> str:
         """The command that goes on with a run."""
@@ -365,7 +365,7 @@ def trigger(repository: str, data: str, server: str, file: str, by: str) -> None
     from tightrope.app import piping
     from tightrope.delivery.pipelines.usecases import who
 
-    with piping(data) as (pipelines, _):
+    with piping(data, carry=False) as (pipelines, _):
         for before, after, ref in pushes:
             made = pipelines.received(where, ref, before, after, by=by or who(), file=file)
             if made is not None:
@@ -467,7 +467,7 @@ class _Distant:
         found: Document = self._remote.post(f"/runs/{quote(str(number), safe='')}/settle", told)
         return found
 
-    def work(self) -> None:
+    def work(self, number: str) -> None:
         """The server does."""
 
     def resume_with(self, number: int) -> str:
@@ -504,7 +504,7 @@ class _AtHand:
 
         run = self._pipelines.cancel(number, by=who(), reason=reason)
         if not run.state.over:
-            self.work()
+            self._begin()
             while not (run := self._pipelines.show(number)).state.over and run.state != "unknown":
                 time.sleep(_LOOKS_EVERY_S)
         return run_document(run)
@@ -521,7 +521,11 @@ class _AtHand:
 
         return run_document(self._pipelines.settle(number, step, as_, by=who(), reason=reason))
 
-    def work(self) -> None:
+    def work(self, number: str) -> None:
+        self._pipelines.must_carry(self._pipelines.show(number))
+        self._begin()
+
+    def _begin(self) -> None:
         self._pipelines.catch_up()
         self._runs.start_working()
 
@@ -600,7 +604,7 @@ def _follow(
         structured(told, form) if form != "table" else say(told["summary"])
         return 0
     lines = _Lines(desk, number, verbose=verbose) if form == "table" else None
-    desk.work()
+    desk.work(number)
     try:
         while True:
             told = desk.run(number)

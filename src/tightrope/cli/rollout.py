@@ -50,6 +50,7 @@ def rollout() -> None:
 @output_option
 @incidents_option
 @strict_option
+@click.option("--environment", default="production", show_default=True, help="Where: its RolloutStrategy is followed.")
 @click.option(
     "--allowance",
     default="1%",
@@ -72,6 +73,7 @@ def plan(
     form: str,
     incidents: str | None,
     strict: bool,
+    environment: str,
     allowance: str,
     evaluate_every: str,
     act_within: str,
@@ -80,7 +82,8 @@ def plan(
 ) -> None:
     """Plan the fastest rollout of SERVICE whose worst case stays inside the allowance.
 
-    It tells the weights and bakes, what the release can cost at most, and what regression would show in what time.
+    It tells the weights and bakes, what the release can cost at most, and what regression would show in what time. A
+    RolloutStrategy of the service is followed, unless one of the options below it says otherwise.
     Where the policy's state asks for care, the plan is guarded: half of the allowance, smaller steps, longer bakes.
     Exit 0 with a plan, 3 where no weight fits.
     """
@@ -88,7 +91,7 @@ def plan(
     from tightrope.backtest.labels import read_incidents
     from tightrope.base.errors import UsageError
     from tightrope.delivery import planner
-    from tightrope.loop.rollouts import is_guarded, plan_document, promises_of, slice_s
+    from tightrope.loop.rollouts import is_guarded, plan_document, promises_of, slice_s, standing_of
 
     guard = parse_fraction(cluster_guard)
     if guard < 1:
@@ -103,14 +106,23 @@ def plan(
     known = read_incidents(incidents) if incidents else ()
     with progress() as tell:
         found = assess_specs(specs, choose(specs, (service,)), at=at, incidents=known, strict=strict, tell=tell)
-    terms = planner.Terms(
-        allowance=share,
-        guarded=is_guarded(found),
-        reaction=planner.Reaction(slice_s(found), evaluate_s, act_s),
-        inflation=guard,
-        longest_s=longest_s,
-    )
-    drawn = planner.plan(promises_of(found), terms)
+    strategy = next((one for one in specs.rollouts if (one.service, one.environment) == (service, environment)), None)
+    context = click.get_current_context()
+    names = ("allowance", "evaluate_every", "act_within", "longest_bake", "cluster_guard")
+    asked = any(context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
+    if strategy is not None and not asked:
+        from tightrope.delivery.rollouts.usecases import plan_by
+
+        drawn = plan_by(strategy, standing_of(found, strategy.slos))
+    else:
+        terms = planner.Terms(
+            allowance=share,
+            guarded=is_guarded(found),
+            reaction=planner.Reaction(slice_s(found), evaluate_s, act_s),
+            inflation=guard,
+            longest_s=longest_s,
+        )
+        drawn = planner.plan(promises_of(found), terms)
     when = time_text(max(one.statement.at for one in found))
     if form != "table":
         structured(plan_document(drawn, found[0].slo.service, when), form)
@@ -198,7 +210,7 @@ class Desk(Protocol):
 @server_option
 @output_option
 @click.option("--version", required=True, help="What is released, as telemetry and target call it.")
-@click.option("--previous", default="", help="What runs now, as telemetry and target call it.")
+@click.option("--previous", default="", help="What runs now; what was deployed last, if absent.")
 @click.option("--environment", default="production", show_default=True, help="Where it is released.")
 @click.option("--revision", default="", help="The commit.")
 @click.option("--kind", type=click.Choice(KINDS), help="What the change is for; feature, if absent.")
@@ -218,7 +230,8 @@ def start(
     """Release SERVICE by its RolloutStrategy, and watch it to its end.
 
     With --server that server does it. With --data and -f this command does it alone, and is the one who watches: it
-    must not be ended before the release is over. Ctrl-C pauses; a second one rolls back, or lets go of a server's.
+    must not be ended before the release is over; started again, it goes on where it was. Ctrl-C pauses; a second one
+    rolls back, or lets go of a server's.
 
     Exit 0 promoted, 3 rolled back, 5 where its end is unknown.
     """
@@ -246,8 +259,13 @@ def start(
     load_specs(paths)
     with serving(ServeSettings(spec_paths=paths, data=data), data) as alone:
         desk = _Alone(alone.rollouts, alone.now)
-        _wait_for_history(alone.live, service)
-        _watch(desk, desk.start(document), form, alone=True)
+        going = _left_over(desk, service, str(document["version"]), str(document["environment"]))
+        if going is None:
+            _wait_for_history(alone.live, service)
+            going = desk.start(document)
+        else:
+            warn(f"rollout {going['number']} goes on where it was left")
+        _watch(desk, going, form, alone=True)
 
 
 @rollout.command()
@@ -453,6 +471,10 @@ def progress_lines(one: Mapping[str, Any], *, alone: bool) -> list[str]:
     parts = []
     if one.get("begunAt"):
         parts.append(span_text(one["elapsedSeconds"]))
+    differences = [each["difference"] for each in objectives if each.get("difference")]
+    if differences:
+        worst_of = max(differences, key=lambda each: each["value"] / each["tolerated"])
+        parts.append(_points(worst_of))
     if said:
         parts += [each["text"] for each in said["explanations"] if each["bad"]][:1]
         parts.append(f"evidence {said['text']}")
@@ -467,6 +489,12 @@ def progress_lines(one: Mapping[str, Any], *, alone: bool) -> list[str]:
     flight = f" · worst case of this step {_share(worst['worstShare'])} %" if worst["worstShare"] is not None else ""
     keys = "Ctrl-C pauses, again rolls back" if alone else "Ctrl-C pauses, again lets go"
     return [first, f"    {spent}{flight} · {keys}", f"    {one['why']}"]
+
+
+def _points(difference: Mapping[str, float]) -> str:
+    """How much worse in percentage points, with the band: ``+0.03 pp bad (-0.10 to +0.16)``."""
+    value, low, high = (f"{difference[name] * 100:+.2f}" for name in ("value", "low", "high"))
+    return f"{value} pp bad ({low} to {high})"
 
 
 def _answer(one: Document, form: str) -> None:
@@ -533,6 +561,19 @@ def _desk(server: str, data: str) -> Iterator[Desk]:
 
     with rollouts_at_hand(data) as rollouts:
         yield _Alone(rollouts, now)
+
+
+def _left_over(desk: Desk, service: str, version: str, environment: str) -> Document | None:
+    """A release that nobody carried to its end, because whoever did ended before it."""
+    for one in desk.rollouts(service, running=True, limit=10):
+        if one["environment"] == environment:
+            if one["version"] == version:
+                return one
+            raise click.UsageError(
+                f"{service} {one['version']} is still being released: start it again with --version {one['version']} "
+                "to carry it to its end."
+            )
+    return None
 
 
 def _wait_for_history(live: Any, service: str) -> None:

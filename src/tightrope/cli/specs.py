@@ -73,6 +73,7 @@ def validate(paths: tuple[str, ...], files: tuple[str, ...], form: str, strict: 
             f"ok: {slos} SLO{'s' if slos != 1 else ''} of {services} service{'s' if services != 1 else ''}, "
             f"{len(specs.policies)} polic{'ies' if len(specs.policies) != 1 else 'y'} in {len(specs.files)} "
             f"file{'s' if len(specs.files) != 1 else ''}"
+            + (f", {count} pipeline{'s' if count != 1 else ''}" if (count := len(specs.pipelines)) else "")
         )
     if errors or (strict and found):
         raise click.exceptions.Exit(2)

@@ -359,6 +359,43 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """How much worse the canary's share of bad requests is, and a band that holds whenever one looks; shares.
+
+    Shown, never decided on: the band rests on the normal approximation, the tests do not.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def difference(
+    canary: Counts, baseline: Counts, spread: Fraction, alpha: Fraction, guard: Fraction
+) -> Difference | None:
+    """The difference of both shares with its always-valid band; None while one of them had no requests.
+
+    The band holds all differences at which the mixture SPRT would not stop.
+
+    Args:
+        spread: Of the normal prior around 0: what difference is worth telling, such as the share that is promised.
+        guard: The cluster guard, by which the variance grows.
+
+    Source:
+        Johari, Koomen, Pekelis, Walsh, "Always Valid Inference" (Operations Research 2022).
+    """
+    if not canary.total or not baseline.total:
+        return None
+    share = (canary.bad + baseline.bad + 1) / (canary.total + baseline.total + 2)
+    variance = share * (1 - share) * (1 / canary.total + 1 / baseline.total) * float(guard)
+    prior = float(spread) ** 2
+    value = canary.bad / canary.total - baseline.bad / baseline.total
+    whole = variance + prior
+    reach = math.sqrt(variance * whole / prior * (2 * bound(alpha) + math.log(whole / variance)))
+    return Difference(value, max(-1.0, value - reach), min(1.0, value + reach))
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the evidence says.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 from urllib.parse import quote
 
 from tightrope.base.units import percent_text, span_text
@@ -41,6 +42,12 @@ class Price:
     def share(self) -> Fraction:
         """The share of the budget, 0 where nothing is known of it."""
         return self.of_budget or Fraction(0)
+
+
+def price_document(one: Price) -> dict[str, Any]:
+    """A price as plain values, the same in every front."""
+    share = None if one.of_budget is None else float(one.of_budget)
+    return {"slo": one.slo, "shareOfBudget": share, "amount": one.amount}
 
 
 def key_of(deployment: Deployment) -> str:

@@ -77,6 +77,9 @@ from tightrope.state.journal import Event, Journal
 Holding = Callable[[Integration, str, Any], object]
 """Holds whoever waits for an answer: through which integration it came, the sender's word for it, and the document."""
 
+Pushing = Callable[[IntegrationType, Mapping[str, str], Any], object]
+"""Hears of what forges send, for what a push starts: who speaks, headers and document. Told twice, it starts once."""
+
 SOURCE = "/tightrope/delivery"
 STARTED, FAILED, UPDATED = (f"dev.tightrope.deployment.{word}.v1" for word in ("started", "failed", "updated"))
 COMMITS = "dev.tightrope.commits.recorded.v1"
@@ -101,6 +104,7 @@ MOST_REFUSED = 100
 """So many refused deliveries of an integration are kept, the newest."""
 
 _BUILD_ENDS = frozenset({BuildState.SUCCEEDED, BuildState.FAILED, BuildState.CANCELLED})
+_FORGES = frozenset({IntegrationType.GITHUB, IntegrationType.GITLAB, IntegrationType.GITEA})
 _ASKING = frozenset({IntegrationType.GITHUB, IntegrationType.GITLAB})
 _MOST_FOLLOWING = 1000
 _MOST_INCOMPLETE = 50
@@ -135,6 +139,7 @@ class Deliveries:
         clock: Tells the time, UTC epoch seconds.
         environment: Tells the value of environment variables, which hold the secrets.
         holding: Holds whoever waits for an answer of ours; None: nobody is held.
+        pushing: Starts what a push starts; None: nothing.
         ready: Tells whether *specs* are there; until then nobody is told that there is no such integration or service.
 
     Attributes:
@@ -151,6 +156,7 @@ class Deliveries:
         clock: Callable[[], int] = clock_now,
         environment: Callable[[str], str] = environment,
         holding: Holding | None = None,
+        pushing: Pushing | None = None,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._database = database
@@ -158,6 +164,7 @@ class Deliveries:
         self._specs = specs
         self._environment = environment
         self._holding = holding
+        self._pushing = pushing
         self._ready = ready
         self._now = clock
         self._lock = Lock()
@@ -433,6 +440,7 @@ class Deliveries:
             if one is None:
                 return count
             try:
+                self._push(one)
                 held = self._held(one)  # to be repeated without harm, and in a transaction of its own
                 with self._writing() as connection:
                     if not store.waits_in(connection, one.sequence):
@@ -455,6 +463,12 @@ class Deliveries:
     def _count(self, integration: str, state: InboxState) -> None:
         with self._lock:
             self.outcomes[integration, state.value] += 1
+
+    def _push(self, one: Incoming) -> None:
+        """Let a push start what it starts, in transactions of its own."""
+        kind = IntegrationType(one.type)
+        if self._pushing is not None and kind in _FORGES:
+            self._pushing(kind, one.headers, document_of(one.body, one.headers))
 
     def _held(self, one: Incoming) -> bool:
         """Whether a forge asks by a delivery if a release may go out: then that is held until the gate answers."""
@@ -489,7 +503,8 @@ class Deliveries:
         """Read a delivery again that was set aside, or that was ignored, such as before its service was mapped.
 
         Raises:
-            NotFoundError: There is none of that name. ConflictError: It told something, was never genuine, or is too old.
+            NotFoundError: There is none of that name.
+            ConflictError: It told something, was never genuine, or is too old.
         """
         self.incoming(name)
         with self._writing() as connection:

@@ -14,6 +14,7 @@ from tightrope.base.units import time_text
 from tightrope.budget.attribution import BAKE_S, Cause, Change, Dependency, Part, Trouble, attribute
 from tightrope.budget.words import amount_text
 from tightrope.delivery.changes import Deployment as Recorded
+from tightrope.delivery.feedback import Price
 from tightrope.loop.assess import Assessment
 from tightrope.loop.documents import number
 
@@ -112,13 +113,14 @@ def account_of(
     )
 
 
-def shipped(recorded: Iterable[Recorded]) -> list[Deployment]:
+def shipped(recorded: Iterable[Recorded], *, by_id: bool = False) -> list[Deployment]:
     """Deployments that were recorded, as attribution takes them: from when they began, since users meet them from then.
 
-    Those that go on are left out until they end: nobody knows yet whether they reached anybody.
+    Those that go on are left out until they end: nobody knows yet whether they reached anybody. They go by the name
+    that people call them, or by id: a version may go out twice.
     """
     return [
-        Deployment(one.started_at, one.service, one.kind.value, one.called, one.environment)
+        Deployment(one.started_at, one.service, one.kind.value, one.id if by_id else one.called, one.environment)
         for one in recorded
         if one.finished_at is not None
     ]
@@ -143,6 +145,16 @@ def accounts_of(
         with suppress(NotFoundError):
             others[service] = history(service)
     return [account_of(one, deployments=deployments, dependencies=others) for one in assessments if one.watched]
+
+
+def prices_of(accounts: Sequence[Account], name: str) -> list[Price]:
+    """What the release of that name cost each objective; one that it cost nothing is left out."""
+    return [
+        Price(account.title, share.of_budget, share.amount)
+        for account in accounts
+        for share in account.shares
+        if share.part.cause is Cause.DEPLOY and share.part.name == name
+    ]
 
 
 def account_document(account: Account) -> dict[str, Any]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from tightrope.backtest.labels import Deployment as Shipped
 from tightrope.base.errors import TightropeError
 from tightrope.base.units import DAY_S
-from tightrope.budget.attribution import BAKE_S, Cause
+from tightrope.budget.attribution import BAKE_S
 from tightrope.delivery.changes import Deployment, DeploymentState
 from tightrope.delivery.feedback import Price, calls_of, key_of
 from tightrope.delivery.holds.telling import Call
 from tightrope.delivery.holds.usecases import Holds
 from tightrope.delivery.mapping import same_repository
 from tightrope.delivery.usecases import Deliveries
-from tightrope.loop.attribution import Account
 from tightrope.specs.model import Integration, Specs
 
 NEWS_S = DAY_S
@@ -23,8 +21,8 @@ NEWS_S = DAY_S
 
 LOOKS_EVERY_S = 60
 
-AccountsOf = Callable[[str, Sequence[Shipped]], Sequence[Account]]
-"""Tells where the budgets of a service went, with its deployments known."""
+PricesOf = Callable[[Deployment], Sequence[Price]]
+"""Tells what a release cost each objective of its service so far."""
 
 _MOST = 200
 _LOG = logging.getLogger("tightrope.feedback")
@@ -37,7 +35,7 @@ class Feedback:
         deliveries: What went out.
         holds: Sends calls to forges, each until it is taken.
         specs: The specs as they are now: which integration wants feedback.
-        accounts: Tells where a budget went.
+        prices: Tells what a release cost.
         base_url: Where our pages are.
         now: Tells the time, UTC epoch seconds.
     """
@@ -48,14 +46,14 @@ class Feedback:
         holds: Holds,
         *,
         specs: Callable[[], Specs],
-        accounts: AccountsOf,
+        prices: PricesOf,
         base_url: str,
         now: Callable[[], int],
     ) -> None:
         self._deliveries = deliveries
         self._holds = holds
         self._specs = specs
-        self._accounts = accounts
+        self._prices = prices
         self._base_url = base_url
         self._now = now
         self._looked_at = 0
@@ -76,28 +74,12 @@ class Feedback:
                     _LOG.warning("no feedback for %s: %s", one.id, error.message)
         return planned
 
-    def prices(self, deployment: Deployment) -> list[Price]:
-        """What a release cost each objective of its service so far."""
-        shipped = [
-            Shipped(one.at, one.service, one.kind.value, one.id, one.environment)
-            for one in self._deliveries.deployments(
-                service=deployment.service, environment=deployment.environment, limit=_MOST
-            )
-            if one.state is DeploymentState.SUCCEEDED
-        ]
-        return [
-            Price(account.title, share.of_budget, share.amount)
-            for account in self._accounts(deployment.service, shipped)
-            for share in account.shares
-            if share.part.cause is Cause.DEPLOY and share.part.name == deployment.id
-        ]
-
     def _tell(self, deployment: Deployment, wanting: Sequence[Integration]) -> int:
         integration = next((one for one in wanting if _hears_of(one, deployment)), None)
         if integration is None or self._holds.was_said(key_of(deployment)):
             return 0
         calls: tuple[Call, ...] = calls_of(
-            deployment, self.prices(deployment), integration, bake_s=BAKE_S, base_url=self._base_url
+            deployment, self._prices(deployment), integration, bake_s=BAKE_S, base_url=self._base_url
         )
         self._holds.say(calls)
         return len(calls)

@@ -10,8 +10,9 @@ import numpy as np
 
 from tightrope.base.errors import DataError, NotFoundError
 from tightrope.base.units import DAY_S, HOUR_S, WEEK_S, time_text
-from tightrope.delivery.canary import NANO, Counts, Harm, Safe, Undecided
+from tightrope.delivery.canary import NANO, Counts, Harm, Safe, Undecided, difference
 from tightrope.delivery.planner import Plan, Promise, Stage
+from tightrope.delivery.rollout import Rollout
 from tightrope.delivery.rollouts.standing import Standing
 from tightrope.loop.assess import Assessment
 from tightrope.loop.documents import number
@@ -253,11 +254,24 @@ def rollout_document(view: View, now: int) -> dict[str, Any]:
                 "canaryBad": tally.bad,
                 "canaryTotal": tally.requests,
                 "atStage": tally.at_stage,
+                "difference": _difference_of(state, tally.name),
                 "measuredTo": None if tally.until is None else time_text(tally.until),
             }
             for promise, tally, cost in zip(state.plan.promises, state.tallies, state.plan.costs, strict=True)
         ],
     }
+
+
+def _difference_of(state: Rollout, name: str) -> dict[str, float] | None:
+    """How much worse the canary is, with its band and what is tolerated; None where nothing is compared."""
+    tests = state.analysis.errors if state.analysis is not None else ()
+    test = next((one for one in tests if one.name == name), None)
+    if test is None:
+        return None
+    found = difference(test.canary, test.baseline, test.promised, state.plan.terms.alpha, test.inflation)
+    if found is None:
+        return None
+    return {"value": found.value, "low": found.low, "high": found.high, "tolerated": float(test.tolerated)}
 
 
 def turn_document(one: Shown) -> dict[str, Any]:
@@ -272,6 +286,10 @@ def turn_document(one: Shown) -> dict[str, Any]:
         "harm": None if shown["harmNano"] is None else round(shown["harmNano"] / NANO, 6),
         "bound": round(shown["boundNano"] / NANO, 6),
         "spent": {name: number(Fraction(text)) for name, text in shown["spent"].items()},
+        "arms": {
+            name: {"canaryBad": one[0], "canaryTotal": one[1], "baselineBad": one[2], "baselineTotal": one[3]}
+            for name, one in shown["arms"].items()
+        },
         "why": shown["why"],
         "deeds": list(shown["deeds"]),
     }

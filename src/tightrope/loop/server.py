@@ -13,13 +13,15 @@ from tightrope.access.usecases import Access
 from tightrope.backtest.labels import Deployment
 from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, StoreError
 from tightrope.base.units import DAY_S
+from tightrope.delivery.changes import Deployment as Recorded
+from tightrope.delivery.feedback import Price
 from tightrope.delivery.holds.usecases import Holds
 from tightrope.delivery.mapping import PRODUCTION
 from tightrope.delivery.pipelines.usecases import Pipelines
 from tightrope.delivery.rollouts.usecases import Rollouts
 from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.assess import Assessment
-from tightrope.loop.attribution import shipped
+from tightrope.loop.attribution import accounts_of, prices_of, shipped
 from tightrope.loop.gatekeeper import gather, unread_facts
 from tightrope.loop.gauges import Family, gauges_of, gauges_of_deliveries
 from tightrope.loop.holding import hold_gauges
@@ -253,6 +255,17 @@ class Server:
             begin = min(one.statement.window_start for one in assessments if one.slo.service == service)
             found += shipped(self.deliveries.deployments(service, PRODUCTION, since=begin, limit=MOST_SHIPPED))
         return found
+
+    def prices(self, deployment: Recorded) -> list[Price]:
+        """What a release cost each objective of its service so far; nothing where nothing is promised."""
+        found = self.live.history(self.live.snapshot.specs.of_service(deployment.service))
+        begin = min((one.statement.window_start for one in found), default=None)
+        if begin is None:
+            return []
+        recorded = self.deliveries.deployments(
+            deployment.service, deployment.environment, since=begin, limit=MOST_SHIPPED
+        )
+        return prices_of(accounts_of(found, self.history, shipped(recorded, by_id=True)), deployment.id)
 
     # --- specs -----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from shlex import quote as shell_word
 from textwrap import wrap
 from typing import Any
 
@@ -234,7 +235,9 @@ def _ask(decision: Decision) -> list[str]:
     who = ", ".join(quota.approvers) or "anybody but who asks"
     if not left:
         return [f"no exception is left this {word} ({quota.count} granted)"]
-    return [f"{who} · {left} of {quota.count} exceptions left this {word}", "a SilverBullet document grants one"]
+    change = f" --change {shell_word(decision.request.change)}" if decision.request.change else ""
+    command = f'tightrope exception request {shell_word(decision.request.service)}{change} --reason "..."'
+    return [f"{who} · {left} of {quota.count} exceptions left this {word}", command]
 
 
 def _printable(text: str) -> str:

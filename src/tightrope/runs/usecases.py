@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from tightrope.base.canonical import canonical
-from tightrope.base.errors import ConflictError, DataError, NotFoundError, TightropeError, UsageError
+from tightrope.base.errors import ConflictError, DataError, NotFoundError, StoreError, TightropeError, UsageError
 from tightrope.base.units import DAY_S
 from tightrope.base.values import dataclass
 from tightrope.runs import store
@@ -67,6 +67,7 @@ FILES_KEPT_S = 30 * DAY_S
 
 _FOLLOWED_EVERY_S = 10
 _TAIL_BYTES = 2048
+_KEPT_WITHIN_TRIES, _PAUSE_S = 4, 0.5
 _LONGEST_TEXT = 4000
 _SOON_S = 0.1  # what ends so quickly is done in the turn that began it
 
@@ -157,7 +158,7 @@ class Runs:
         check_plan(plan)
         plan = _plain(plan)
         key = plan.key or uuid.uuid4().hex
-        name = f"R-{hashlib.sha256(f'{plan.kind} {key}'.encode()).hexdigest()[:15].upper()}"
+        name = run_id(plan.kind, key)
         with self._database.writing() as connection:
             store.lock_in(connection, f"tightrope run key {plan.kind} {key}")
             known = store.keyed_in(connection, plan.kind, key)
@@ -421,9 +422,10 @@ class Runs:
             step, ahead = ahead, None
             try:
                 if died and step.faults >= MOST_DEATHS:
-                    ahead = self._keep(step, _Fault("its worker ended in the midst of it, again and again", dead=True))
+                    ended = _Fault("its worker ended in the midst of it, again and again", dead=True)
+                    ahead = self._keep_surely(step, ended)
                 else:
-                    ahead = self._keep(step, self._answer(step))
+                    ahead = self._keep_surely(step, self._answer(step))
             except LeaseLostError:
                 return
             finally:
@@ -450,6 +452,15 @@ class Runs:
             return _Fault(_clean(error.message))
         except Exception as fault:  # noqa: BLE001  a fault in one action must not keep all others from working
             return _Fault(_clean(f"a fault in Tightrope: {type(fault).__name__}: {fault}"))
+
+    def _keep_surely(self, step: Step, answer: Answer | _Fault) -> Step | None:
+        """As `_keep`; a store that cannot be written for a moment is tried again while the lease lasts."""
+        for _ in range(_KEPT_WITHIN_TRIES):
+            try:
+                return self._keep(step, answer)
+            except StoreError:
+                threading.Event().wait(_PAUSE_S)
+        return self._keep(step, answer)
 
     def _keep(self, step: Step, answer: Answer | _Fault) -> Step | None:
         """Keep an answer; hands out a step that may begin now and was claimed on the way, to spare it a way of its own.
@@ -715,6 +726,11 @@ class _Effects:
         """A function that lets the step be turned at once."""
         runs, run, name = self._runs, self._step.run, self._step.name
         return lambda: runs.wake_soon(run, name)
+
+
+def run_id(kind: str, key: str) -> str:
+    """The id that a run of a kind has, or would have, under a key."""
+    return f"R-{hashlib.sha256(f'{kind} {key}'.encode()).hexdigest()[:15].upper()}"
 
 
 # --- small verbs ---------------------------------------------------------------------------------------------------

@@ -223,8 +223,11 @@ class Shelf:
         return self._surveyed([self._written(one) for one in applied], frozenset())
 
     def _surveyed(self, texts: Sequence[Written], instead: AbstractSet[tuple[str, str]]) -> Survey:
-        """Read the paths and some texts. A directory may be empty as long as it always was; one that has become so
-        is a volume that is gone, more probably than an edit."""
+        """Read the paths and some texts.
+
+        A directory may be empty as long as it always was. One that has become so is more probably a volume that is
+        gone than an edit.
+        """
         found = survey(self._paths, texts=texts, instead=instead, may_be_empty=not self._had_files)
         if any(not one.place.file.startswith(("applied/", "<")) for one in found.documents):
             self._had_files = True

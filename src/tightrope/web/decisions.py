@@ -15,9 +15,10 @@ from tightrope.base.errors import NotFoundError, UsageError
 from tightrope.base.units import DAY_S, duration_text, percent_text, span_text
 from tightrope.budget.words import burn_text, sentence_case
 from tightrope.policy.decision import Decision, GateRequest, Reason, SloFacts, Verdict
+from tightrope.policy.exceptions import ExceptionRequest, standing_text
 from tightrope.policy.record import Kept, recompute
 from tightrope.policy.rendering import decision_lines
-from tightrope.policy.silver_bullets import period_word
+from tightrope.policy.silver_bullets import period_word, same_change
 from tightrope.policy.wording import forecast_text, kinds_text
 from tightrope.specs.model import ChangeKind
 from tightrope.web.blocks import TONES_OF_VERDICTS, verdict_word
@@ -54,6 +55,7 @@ class Way:
     command: str = ""
     href: str = ""
     link: str = ""
+    asks: bool = False  # it can be asked for on the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def routes(desk: Desk) -> list[BaseRoute]:
     """The list of decisions, and the page of each."""
     return [
         desk.route("/decisions", decisions, do=ask),
-        desk.route("/decisions/{name}", decision),
+        desk.route("/decisions/{name}", decision, do=respond),
     ]
 
 
@@ -140,6 +142,9 @@ def decision(visit: Visit) -> Response:
         answer=made.summary,
         lead=_lead(made),
         ways=ways(made, visit.asks),
+        requests=_requests(visit, made),
+        may_ask=visit.actor.may(Permission.GATE, made.request.service),
+        may_grant=visit.actor.may(Permission.GRANT, made.request.service),
         opens=_opens(visit, made),
         printed="\n".join(decision_lines(made, width=84, more=address)),
         rules=[Rule(one, _SIGNS.get(one.outcome, "none")) for one in made.reasons],
@@ -171,6 +176,48 @@ def ask(visit: Visit) -> Response:
     return visit.go(f"/decisions/{made.id}", done="asked")
 
 
+def respond(visit: Visit) -> Response:
+    """Ask for an exception, or grant or refuse one, as a form on the page of a decision says."""
+    kept = visit.server.decision(visit.path("name"))
+    if kept is None:
+        raise NotFoundError(f"there is no decision {visit.path('name')!r}")
+    request, form, desk = kept.record.decision.request, visit.form, visit.server.exceptions
+    who, now, note = visit.actor.name, visit.server.now(), form.get("reason", "")
+    match form.get("do", ""):
+        case "request":
+            visit.must(Permission.GATE, request.service)
+            desk.request(
+                request.service,
+                by=who,
+                reason=note,
+                now=now,
+                environment=request.environment,
+                change=request.change,
+            )
+        case "grant" | "refuse" as verb:
+            name = form.get("exception", "")
+            visit.must(Permission.GRANT, desk.named(name).service)
+            if verb == "grant":
+                desk.grant(name, by=who, teams=visit.actor.teams, note=note, now=now)
+            else:
+                desk.refuse(name, by=who, note=note, now=now)
+        case other:
+            raise UsageError(f"{other[:40]!r} is nothing that can be done here", remedy="ask, grant or refuse")
+    return visit.go(f"/decisions/{kept.record.decision.id}", done="told")
+
+
+def _requests(visit: Visit, made: Decision) -> list[tuple[ExceptionRequest, str]]:
+    """Exceptions that were asked for and would let this change through, newest first, with how far they have come."""
+    request = made.request
+    return [
+        (one, standing_text(one, visit.now))
+        for one in visit.server.exceptions.listed(service=request.service, limit=50)
+        if (not one.change or same_change(one.change, request.change))
+        and one.environment in ("", request.environment)
+        and (one.waits(visit.now) or one.holds(visit.now))
+    ]
+
+
 def ways(made: Decision, asks: str) -> list[Way]:
     """The ways forward, from least to most effort, none for a go; *asks* tells a command where to ask."""
     if made.verdict is Verdict.GO:
@@ -197,8 +244,9 @@ def ways(made: Decision, asks: str) -> list[Way]:
         left = f"{made.exceptions_left} of {made.quota.count} left this {period}"
         text = f"{sentence_case(who)} can grant it; {left}. It is written to the journal."
         if made.exceptions_left:
-            href = f"/specs/new?kind=SilverBullet&service={_part(request.service)}&change={_part(request.change)}"
-            found.append(Way("Ask for an exception", text, href=href, link="Draft the exception"))
+            change = f" --change {quote(request.change)}" if request.change else ""
+            command = f'tightrope exception request {quote(request.service)}{change} {asks} --reason "..."'
+            found.append(Way("Ask for an exception", text, command=command, asks=True))
         else:
             found.append(Way("Ask for an exception", f"None is left this {period}; {made.quota.count} were granted."))
     return found
@@ -265,9 +313,3 @@ def _opens(visit: Visit, made: Decision) -> Plot | None:
     named = next((one.slo for one in made.slos if one.state == made.state), "")
     one = next((each for each in group if each.watched and each.slo.name == named), None)
     return None if one is None else plot(one, span_of(f"{shown_s}s", one.statement.at, _BEFORE_S))
-
-
-def _part(text: str) -> str:
-    from urllib.parse import quote as quoted
-
-    return quoted(text, safe="")

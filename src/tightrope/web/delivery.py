@@ -14,6 +14,7 @@ from tightrope.base.errors import NotFoundError, UsageError
 from tightrope.base.units import span_text
 from tightrope.budget.words import sentence_case
 from tightrope.delivery.changes import Deployment, DeploymentState
+from tightrope.delivery.pipelines.plan import KIND as PIPELINE
 from tightrope.delivery.rollout import Said
 from tightrope.delivery.rollouts.usecases import KIND as ROLLOUT
 from tightrope.policy.record import Kept
@@ -45,6 +46,14 @@ _STEPS = {
     StepState.SKIPPED: ("Skipped", "none", ""),
     StepState.UNKNOWN: ("Unknown", "warn", "bad"),
 }
+_DEPLOYMENTS = {
+    DeploymentState.STARTED: ("On its way", "wait"),
+    DeploymentState.SUCCEEDED: ("Live", "good"),
+    DeploymentState.FAILED: ("Failed", "bad"),
+}
+_SILENT = frozenset({"gate", "watch", ROLLOUT})
+"""Kinds of steps that write no log."""
+
 _OPEN = (RunState.QUEUED, RunState.RUNNING, RunState.UNKNOWN)
 
 
@@ -104,7 +113,7 @@ def delivery(visit: Visit) -> Response:
         first=before is None,
         service=service,
         services=[one.line.service for one in visit.board.posts][:2_000],
-        deployed=[(one, *_deployment_word(one)) for one in deployed[:20]],
+        deployed=_deployment_rows(deployed)[:20],
         findings=findings,
     )
 
@@ -175,16 +184,25 @@ def _told(one: Run) -> str:
     return one.reason
 
 
-def _deployment_word(one: Deployment) -> tuple[str, str]:
-    if one.state is DeploymentState.SUCCEEDED:
-        return ("Rolled back", "warn") if one.rollback else ("Live", "good")
-    return ("Failed", "bad") if one.state is DeploymentState.FAILED else ("On its way", "wait")
+def _deployment_rows(deployed: Sequence[Deployment]) -> list[tuple[Deployment, str, str]]:
+    """Deployments with their word and sign: of each service and environment the newest that succeeded is live."""
+    live: set[tuple[str, str]] = set()
+    rows = []
+    for one in deployed:
+        place = one.service, one.environment
+        word, tone = _DEPLOYMENTS[one.state]
+        if one.state is DeploymentState.SUCCEEDED:
+            if place in live:
+                word, tone = "Replaced", "none"
+            live.add(place)
+        rows.append((one, word, tone))
+    return rows
 
 
 def close(visit: Visit) -> Response:
     """Close a finding, with the reason."""
     name = visit.path("name")
-    visit.must(Permission.RECORD, visit.server.deliveries.finding(name).service)
+    visit.must(Permission.APPROVE, visit.server.deliveries.finding(name).service)
     visit.server.deliveries.close_finding(name, by=visit.actor.name, reason=visit.form.get("reason", ""))
     return visit.go("/delivery", done="closed")
 
@@ -234,7 +252,7 @@ def act(visit: Visit) -> Response:
         case "cancel":
             runs.cancel(one.id, by=by, reason=form.get("reason", ""))
         case "retry":
-            runs.retry(one.id, by=by)
+            (visit.server.pipelines if one.kind == PIPELINE else runs).retry(one.id, by=by)
         case "settle":
             runs.settle(one.id, form.get("step", ""), form.get("as", ""), by=by, reason=form.get("reason", ""))
         case other:
@@ -278,7 +296,7 @@ def run_sentence(one: Run, now: int) -> str:
 
 def _step_row(one: Run, step: Step, now: int) -> StepRow:
     word, tone, kind = _STEPS[step.state]
-    log = f"/delivery/runs/{one.number}/steps/{quote(step.name, safe='')}" if step.kind == "command" else ""
+    log = "" if step.kind in _SILENT else f"/delivery/runs/{one.number}/steps/{quote(step.name, safe='')}"
     says = step.why or str(step.outcome.get("says", ""))
     return StepRow(step, word, tone, kind, _took(step.started_at, step.finished_at, now), says, log)
 

@@ -62,7 +62,7 @@ def overview(visit: Visit) -> Response:
         title="Overview",
         current="overview",
         answer=fleet_sentence(standings, board.now),
-        lead=lead_of(standings, lines, board.now),
+        lead=" ".join(part for part in (called(board), lead_of(standings, lines, board.now)) if part),
         figures=figures(visit),
         fleet=drawn(lines),
         tally=tally(lines),
@@ -185,6 +185,16 @@ def lately(visit: Visit, count: int, service: str = "") -> list[Told]:
     quiet = [one for one in shown if ".access.session." not in one.event.type]
     newest = sorted(quiet, key=lambda one: (-one.event.time, -one.sequence))
     return [told(one) for one in newest[:count]]
+
+
+def called(board: Board) -> str:
+    """Say for whom somebody is called just now; empty where nobody is."""
+    services = list(dict.fromkeys(one.slo.service for severity, _, one in board.firing if severity == "page"))
+    if not services:
+        return ""
+    shown, more = services[:3], len(services) - 3
+    names = ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+    return f"{'A page is' if len(services) == 1 else f'{len(services):,} pages are'} out for {names}."
 
 
 def firing(board: Board) -> list[tuple[str, str, str, str, int | None]]:

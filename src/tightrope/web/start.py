@@ -57,6 +57,7 @@ def start(visit: Visit) -> Response:
         steps=steps,
         watched=watched,
         folder=quote(folder),
+        follows=bool(visit.server.settings.spec_paths),
         base_url=visit.server.settings.base_url,
         service=next((slo.service for slo in board.snapshot.specs.slos), "checkout"),
     )

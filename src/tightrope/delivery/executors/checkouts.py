@@ -49,6 +49,11 @@ def is_address(repository: str) -> bool:
     return "://" in repository or (":" in repository.partition("/")[0] and not repository.startswith("."))
 
 
+def is_commit(name: str) -> bool:
+    """Whether it is the full name of a commit, and nothing else."""
+    return _SHA.fullmatch(name) is not None
+
+
 def standing(folder: str) -> Standing:
     """Tell where a folder stands."""
     root = _ask(folder, "rev-parse", "--show-toplevel")

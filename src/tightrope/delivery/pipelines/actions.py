@@ -174,42 +174,37 @@ class DeployAction(StepAction):
         return self.prepared(step, effects, argv) if argv and self.here(step.run) else None
 
 
-class VerifyAction(StepAction):
-    """Verifies: first by a command, then by watching SLOs while the version bakes."""
+class WatchAction(Action):
+    """Watches SLOs while a version bakes.
 
-    watch: WatchSlos | None
+    Args:
+        watch: Tells what they say.
+    """
+
+    def __init__(self, watch: WatchSlos) -> None:
+        self._watch = watch
 
     def turn(self, step: Step, now: int, effects: Effects) -> Answer:
-        """Run the command, then look at the SLOs until the bake is over."""
-        outcome: dict[str, Any] = {}
-        if command_of(step.document):
-            checked = super().turn(step, now, effects)
-            if not isinstance(checked, Done) or not checked.ok:
-                return checked
-            outcome |= checked.outcome
-        names: list[str] = list(step.document.get("slos", ()))
-        if not names:
-            return Done(outcome)
-        if self.watch is None:
-            return Done(outcome, ok=False, retry=False, why="nobody here knows SLOs: give specs, or run it on a server")
-        sights = self.watch(str(step.document["service"]), names)
+        """Look at them until the bake is over; what was seen first is what all later looks are held against."""
+        names: list[str] = list(step.document["slos"])
+        sights = self._watch(str(step.document["service"]), names)
         intent = effects.intend("watch", {"begun": noted(sights)})
         seen = judged(intent.document["begun"], names, sights)
         if seen.bad:
-            return Done(outcome | {"bad": seen.bad}, ok=False, retry=False, why=seen.bad)
+            effects.settle(intent, {"bad": seen.bad})
+            return Done({"bad": seen.bad, "slos": names}, ok=False, retry=False, why=seen.bad)
         bake_s, every_s = int(step.document["bake_s"]), int(step.document["every_s"])
         over = intent.made_at + bake_s
         if seen.waits:
             return Again(now + every_s, step.memory, f"waits: {seen.waits}")
-        if now >= over:
-            return Done(outcome | {"bakedS": now - intent.made_at, "slos": names})
-        return Again(min(over, now + every_s), step.memory, bake_text(now, intent.made_at, bake_s))
+        if now < over:
+            return Again(min(over, now + every_s), step.memory, bake_text(now, intent.made_at, bake_s))
+        effects.settle(intent, {})
+        return Done({"bakedS": now - intent.made_at, "slos": names})
 
     def stop(self, step: Step, now: int, effects: Effects) -> Answer:
-        """End the command if there is one."""
-        if command_of(step.document):
-            return super().stop(step, now, effects)
-        return Done({}, ok=False, retry=False)
+        """Nothing was begun; what cannot be told in time is not verified."""
+        return Done({}, ok=False, retry=False, why=step.why)
 
 
 class RollbackAction(StepAction):
@@ -234,19 +229,16 @@ class GateAction(Action):
     """Asks the gate, again and again while it says wait.
 
     Args:
-        ask: The gate; None: there is none here.
+        ask: The gate.
         change_of: What is to be told of the change.
     """
 
-    def __init__(self, ask: AskGate | None, change_of: ChangeOf) -> None:
+    def __init__(self, ask: AskGate, change_of: ChangeOf) -> None:
         self._ask = ask
         self._change_of = change_of
 
     def turn(self, step: Step, now: int, effects: Effects) -> Answer:
         """Ask; go ends the step well, stop ends it for good, wait is asked again until it was waited for too long."""
-        if self._ask is None:
-            why = "there is no gate here to ask: give the specs of the service, or run it on a server"
-            return Done({}, ok=False, retry=False, why=why)
         run, asked = effects.run, step.document
         told = self._change_of(run, asked)
         if asked["kind"]:
@@ -292,7 +284,7 @@ def _decided(decision: Decision) -> dict[str, Any]:
         "decision": decision.id,
         "exempt": decision.exempt,
         "ship": str(decision.ship),
-        "summary": decision.summary,
+        "says": decision.summary,
         "expiresAt": decision.expires_at,
         "reasons": [
             {"rule": one.rule, "outcome": one.outcome, "says": one.says, "measured": one.measured, "bound": one.bound}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from tightrope.base.errors import UsageError
@@ -26,16 +25,19 @@ from tightrope.specs.pipelines import cells
 
 KIND = "pipeline"
 CHECKOUT = "checkout"
-COMMAND, GATE, DEPLOY, VERIFY, PROMOTE, ROLLBACK, ROLLOUT = (
+COMMAND, GATE, DEPLOY, VERIFY, WATCH, PROMOTE, ROLLBACK, ROLLOUT = (
     "task",
     "gate",
     "deploy",
     "verify",
+    "watch",
     "promote",
     "rollback",
     "rollout",
 )
 """Kinds of steps; those of commands that run elsewhere have the executor behind a point: ``command.container``."""
+
+_PATIENCE_S = 3600
 
 MAIN = "main"
 """The workspace of all that is no cell of a matrix."""
@@ -274,7 +276,7 @@ class _Drawing:
                 case StageKind.DEPLOY:
                     found.append(self._deploy(stage, label, cell, above))
                 case StageKind.VERIFY:
-                    found.append(self._verify(stage, label, cell, above))
+                    found += self._verify(stage, label, cell, above)
                 case StageKind.PROMOTE:
                     found.append(self._command(stage, label, cell, stage.steps[0], above, kind=PROMOTE))
                 case StageKind.ROLLBACK:
@@ -319,6 +321,7 @@ class _Drawing:
             "kind": "" if gate.kind is None else str(gate.kind),
             "every_s": gate.every_s,
             "hold_s": gate.hold_s,
+            "told": list(self._trigger.kinds.get(f"{gate.service}/{gate.environment}", ())),
         }
         return StepPlan(label, GATE, document, above, When(stage.when), optional=stage.optional)
 
@@ -349,20 +352,37 @@ class _Drawing:
         unknown = OnUnknown.PROBE if deploy.observe else OnUnknown.HUMAN
         return self._command(stage, label, cell, deploy.step, above, kind=DEPLOY, more=more, unknown=unknown)
 
-    def _verify(self, stage: Stage, label: str, cell: Mapping[str, str], above: tuple[str, ...]) -> StepPlan:
+    def _verify(self, stage: Stage, label: str, cell: Mapping[str, str], above: tuple[str, ...]) -> list[StepPlan]:
+        """The command if there is one, then the watch; for that, nothing but a server is needed."""
         verify = stage.verify
         assert verify is not None
-        watch = {
-            "service": verify.service,
-            "slos": list(verify.slos),
-            "bake_s": verify.bake_s,
-            "every_s": verify.every_s,
-        }
-        step = verify.step or StepSpec(stage.name, ())
-        timeout_s = step.timeout_s + 4 * verify.bake_s  # without telemetry it waits, and not for ever
-        unknown = OnUnknown.RETRY
-        made = self._command(stage, label, cell, step, above, kind=VERIFY, more=watch, unknown=unknown)
-        return replace(made, timeout_s=timeout_s)
+        found: list[StepPlan] = []
+        if verify.step is not None:
+            about = {"service": verify.service} if verify.service else {}
+            found.append(
+                self._command(stage, label, cell, verify.step, above, kind=VERIFY, more=about, unknown=OnUnknown.RETRY)
+            )
+        if verify.slos:
+            document = {
+                "stage": stage.name,
+                "service": verify.service,
+                "slos": list(verify.slos),
+                "bake_s": verify.bake_s,
+                "every_s": verify.every_s,
+            }
+            found.append(
+                StepPlan(
+                    name=f"{label}/{WATCH}" if found else label,
+                    kind=WATCH,
+                    document=document,
+                    needs=(label,) if found else above,
+                    when=When.SUCCESS if found else When(stage.when),
+                    timeout_s=_PATIENCE_S + 4 * verify.bake_s,  # without telemetry it waits, and not for ever
+                    on_unknown=OnUnknown.RETRY,
+                    optional=stage.optional,
+                )
+            )
+        return found
 
     def _rollback(
         self, stage: Stage, label: str, cell: Mapping[str, str], above: tuple[str, ...], deploys: Sequence[Stage]

@@ -38,7 +38,7 @@ from tightrope.delivery.pipelines.actions import (
     GateAction,
     RollbackAction,
     StepAction,
-    VerifyAction,
+    WatchAction,
     secret_values,
 )
 from tightrope.delivery.pipelines.plan import (
@@ -51,6 +51,7 @@ from tightrope.delivery.pipelines.plan import (
     PROMOTE,
     ROLLBACK,
     VERIFY,
+    WATCH,
     Push,
     Trigger,
     command_of,
@@ -58,6 +59,7 @@ from tightrope.delivery.pipelines.plan import (
     variables,
     wants,
 )
+from tightrope.delivery.pipelines.pushes import push_of
 from tightrope.delivery.pipelines.store import Shelves
 from tightrope.delivery.pipelines.telling import FROM, SOURCE, action_of, events_of, report_of
 from tightrope.delivery.pipelines.watching import WatchSlos
@@ -65,9 +67,9 @@ from tightrope.delivery.usecases import Deliveries
 from tightrope.runs.commands import MEBIBYTE, Command, Ended, Limits, LogPart
 from tightrope.runs.executors import Executor
 from tightrope.runs.steps import Change, Document, Effects, Run, RunState, Step, StepState
-from tightrope.runs.usecases import Runs
+from tightrope.runs.usecases import Runs, run_id
 from tightrope.specs.cron import parse_cron
-from tightrope.specs.model import ChangeKind
+from tightrope.specs.model import ChangeKind, IntegrationType
 from tightrope.specs.pipeline import FILE, Pipeline, SecretRef
 from tightrope.specs.store import Written, survey
 from tightrope.state.journal import Event
@@ -240,7 +242,6 @@ class Pipelines:
         definitions: The pipelines as they are now.
         ask: The gate; *watch*: what SLOs say. None: this process has none, and leaves those steps to one that has.
         deliveries: Hears of deployments; None: nobody does.
-        alone: There is no other process, so steps that this one has no answer to fail rather than wait.
         base_url: Where people find the server; empty: there is none.
         secret: Reads a variable that a secret is in.
         clock: Tells the time, UTC epoch seconds.
@@ -256,7 +257,6 @@ class Pipelines:
         ask: AskGate | None = None,
         watch: WatchSlos | None = None,
         deliveries: Deliveries | None = None,
-        alone: bool = False,
         base_url: str = "",
         secret: Callable[[str], str] = variable,
         left_out: str = "",
@@ -283,15 +283,14 @@ class Pipelines:
             joined(StepAction(executor, bench.command, bench.finished), COMMAND)
             joined(StepAction(executor, bench.command), PROMOTE)
             joined(RollbackAction(executor, self._deploying), ROLLBACK)
-            deploy = DeployAction(executor, self._deploying, bench.finished, self._probe)
+            deploy = DeployAction(executor, self._deploying, self._deployed, self._probe)
             deploy.prepared = bench.prepared
             joined(deploy, DEPLOY)
-            if watch is not None or alone:
-                verify = VerifyAction(executor, bench.command)
-                verify.watch = watch
-                joined(verify, VERIFY)
-        if executors and (ask is not None or alone):
+            joined(StepAction(executor, bench.command), VERIFY)
+        if ask is not None:
             runs.register(GATE, GateAction(ask, self._change_of))
+        if watch is not None:
+            runs.register(WATCH, WatchAction(watch))
         runs.tell(self._told)
         runs.on_change(self._changed)
 
@@ -300,7 +299,7 @@ class Pipelines:
     def definitions(self) -> list[Shown]:
         """Every pipeline with its newest run, by name."""
         newest: dict[str, Run] = {}
-        for run in self._runs.runs(kind=KIND, limit=500):
+        for run in self._runs.runs(kind=KIND, limit=100):
             newest.setdefault(str(run.document.get("pipeline")), run)
         return [Shown(one, newest.get(one.name)) for one in sorted(self._definitions(), key=lambda one: one.name)]
 
@@ -329,18 +328,44 @@ class Pipelines:
         Raises:
             UsageError: An input does not fit, or nobody can carry a stage out.
         """
+        known = self._known(trigger.key)
+        if known is not None:
+            return known
+        if trigger.repository and not checkouts.is_commit(trigger.revision):
+            raise UsageError(f"{trigger.revision!r} is no full name of a commit")
         drawn = plan(pipeline, self._with_kinds(pipeline, trigger))
-        for step in drawn.steps:
-            if step.kind not in self._runs.kinds and self._runs.kinds & {COMMAND, GATE}:
-                elsewhere = step.kind.partition(".")[2]
-                if elsewhere or step.kind not in {GATE, VERIFY}:
-                    raise UsageError(
-                        f"nothing here can carry out {step.name!r}: {elsewhere or step.kind}",
-                        remedy="containers and clusters must be set up on the server"
-                        if elsewhere
-                        else "run it on a server",
-                    )
+        self._must_carry((step.name, step.kind) for step in drawn.steps)
         return self._runs.start(drawn)
+
+    def must_carry(self, run: Run) -> None:
+        """Raise `UsageError` where this process cannot carry out what is left of a run."""
+        self._must_carry((step.name, step.kind) for step in run.steps if not step.state.over)
+
+    def _must_carry(self, steps: Iterable[tuple[str, str]]) -> None:
+        if COMMAND not in self._runs.kinds:
+            return  # others do
+        for name, kind in steps:
+            if kind in self._runs.kinds:
+                continue
+            elsewhere = kind.partition(".")[2]
+            if kind in {GATE, WATCH}:
+                what = "there is no gate" if kind == GATE else "nobody knows the SLOs"
+                raise UsageError(
+                    f"{what} here for {name!r}", remedy="give the specs of the service (--specs), or run it on a server"
+                )
+            raise UsageError(
+                f"nothing here can carry out {name!r}: {elsewhere or kind}",
+                remedy="it takes docker or podman on the PATH" if elsewhere == "container" else "run it on a server",
+            )
+
+    def _known(self, key: str) -> Run | None:
+        """The run that was started under a key, whatever it was planned as; None: there is none."""
+        if not key:
+            return None
+        try:
+            return self._runs.show(run_id(KIND, key))
+        except NotFoundError:
+            return None
 
     def run(
         self,
@@ -383,6 +408,11 @@ class Pipelines:
             if one.repository and repository_name(one.repository) == repository_name(push.repository)
             if (run := self._pushed(one, push, one.repository)) is not None
         ]
+
+    def told(self, kind: IntegrationType, headers: Mapping[str, str], document: Any) -> list[Run]:
+        """Start what a forge's delivery starts, if it tells of a push."""
+        push = push_of(kind, headers, document)
+        return [] if push is None else self.pushed(push)
 
     def received(self, repository: str, ref: str, before: str, after: str, *, by: str, file: str = FILE) -> Run | None:
         """Start what a bare repository of this machine says of itself after a push: its own pipeline, as of the commit.
@@ -529,7 +559,7 @@ class Pipelines:
         run, wanted = self.show(name), set(steps)
         if not wanted and run.state is RunState.SUCCEEDED:
             raise ConflictError(f"nothing in run {run.number} failed", remedy="start it again, or name the steps")
-        if not self.shelves.has(run.id, MAIN):
+        if not self.shelves.has(run.id, MAIN) and any(step.name == CHECKOUT for step in run.steps):
             wanted = {CHECKOUT}
         return self._runs.retry(run.id, by=by, steps=wanted)
 
@@ -561,6 +591,12 @@ class Pipelines:
         self._report(effects.run, step, history)
         return command
 
+    def _deployed(self, step: Step, effects: Effects, ended: Ended) -> Document:
+        """What a deployment left behind, and its id."""
+        external = f"{step.run}/{step.name}/{step.first_attempt}"
+        about = (str(step.document["service"]), str(step.document["environment"]))
+        return {**self._bench.finished(step, effects, ended), "deployment": deployment_id(FROM, external, *about)}
+
     def _carried(self, run: Run, document: Document) -> Sequence[Recorded]:
         """The commits that a deployment brings, as far as the workspace knows them."""
         if self._deliveries is None or not run.document.get("repository"):
@@ -581,6 +617,9 @@ class Pipelines:
     def _change_of(self, run: Run, document: Document) -> ChangeTold:
         """What a run brings to a service: the kind of the commits since what is live there."""
         if not run.document.get("repository") or not self.shelves.has(run.id, MAIN):
+            told = document.get("told")  # as of the start of the run, where the commits were at hand
+            if told:
+                return ChangeTold(ChangeKind(told[0]), str(told[1]), run.title)
             return ChangeTold(ChangeKind.FEATURE, "default: no commit is known", run.title)
         live = self._live(str(document["service"]), str(document["environment"]))
         workspace = str(self.shelves.workspace(run.id, MAIN, MAIN))
@@ -599,22 +638,19 @@ class Pipelines:
         return ChangeTold(told.kind, told.source, title)
 
     def _with_kinds(self, pipeline: Pipeline, trigger: Trigger) -> Trigger:
-        """What kind of change a rollout brings, where the commits are at hand already."""
+        """What kind of change gates and rollouts are asked about, where the commits are at hand already."""
         kinds: dict[str, tuple[str, str]] = {}
+        if not trigger.repository or checkouts.is_address(trigger.repository):
+            return trigger
         for stage in pipeline.stages:
-            deploy = stage.deploy
-            if (
-                deploy is None
-                or not deploy.rollout
-                or not trigger.repository
-                or checkouts.is_address(trigger.repository)
-            ):
+            about = stage.gate if stage.gate is not None else stage.deploy
+            if about is None or (stage.deploy is not None and not stage.deploy.rollout):
                 continue
-            live = self._live(deploy.service, deploy.environment)
+            live = self._live(about.service, about.environment)
             told = self._kind_between(
                 trigger.repository, trigger.revision, live.revision if live else "", trigger.title
             )
-            kinds[f"{deploy.service}/{deploy.environment}"] = (str(told.kind), told.kind_from)
+            kinds[f"{about.service}/{about.environment}"] = (str(told.kind), told.kind_from)
         return replace(trigger, kinds=kinds)
 
     def _live(self, service: str, environment: str) -> Deployment | None:
@@ -634,7 +670,7 @@ class Pipelines:
         """Tell of a deployment or a rollback; the same again changes nothing."""
         if self._deliveries is None or action_of(step) not in {DEPLOY, ROLLBACK}:
             return
-        url = f"{self._base_url}/runs/{run.number}" if self._base_url else ""
+        url = f"{self._base_url}/delivery/runs/{run.number}" if self._base_url else ""
         taken_back = self._taken_back(run, step) if action_of(step) == ROLLBACK else []
         newest = max(taken_back, key=lambda one: one.at, default=None)
         previous = (newest.previous_version or newest.previous) if newest else ""

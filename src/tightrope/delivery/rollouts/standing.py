@@ -13,9 +13,18 @@ from tightrope.delivery.canary import Analysis, Counts, ErrorTest, LatencyTest
 from tightrope.delivery.planner import Plan, Promise, Reaction, Terms
 from tightrope.delivery.rollout import Conduct
 from tightrope.sli.slices import Slices
-from tightrope.specs.model import ArmsFrom, ChangeKind, Objective, RolloutHow, RolloutStrategy, Slo, Specs
+from tightrope.specs.model import (
+    ArmsFrom,
+    ChangeKind,
+    Objective,
+    RatioMetric,
+    RolloutHow,
+    RolloutStrategy,
+    Slo,
+    Specs,
+)
 
-_LOG_S = 10
+_LOG_S, _SENT_S = 10, 60
 _UNSPENT = frozenset({ChangeKind.RELIABILITY, ChangeKind.SECURITY, ChangeKind.EMERGENCY, ChangeKind.ROLLBACK})
 _BAKE_S = 600
 
@@ -73,10 +82,16 @@ def strategy_of(specs: Specs, service: str, environment: str, name: str = "") ->
     )
 
 
-def reaction_of(strategy: RolloutStrategy, slice_s: int) -> Reaction:
-    """How long a failure can go on; a log is read to its end, everything else is known slice by slice."""
-    usual = _LOG_S if strategy.arms.come_from in {ArmsFrom.LOG, ArmsFrom.PUSH} else 2 * slice_s
+def reaction_of(strategy: RolloutStrategy, standing: Standing) -> Reaction:
+    """How long a failure can go on; an access log is read to its end, rows and series are known slice by slice."""
+    followed = strategy.arms.come_from is ArmsFrom.LOG and all(_is_log(slo) for slo, _ in standing.objectives)
+    usual = _LOG_S if followed else _SENT_S if strategy.arms.come_from is ArmsFrom.PUSH else 2 * standing.slice_s
     return Reaction(strategy.measure_s or usual, strategy.evaluate_s, strategy.act_s)
+
+
+def _is_log(slo: Slo) -> bool:
+    metric = slo.indicator.metric if slo.indicator is not None else None
+    return isinstance(metric, RatioMetric) and metric.total is not None and metric.total.source.type == "access-log"
 
 
 def drawn_up(
@@ -103,10 +118,10 @@ def drawn_up(
     terms = Terms(
         allowance=strategy.allowance,
         guarded=standing.guarded,
-        reaction=reaction_of(strategy, standing.slice_s),
+        reaction=reaction_of(strategy, standing),
         alpha=strategy.alpha,
         inflation=guard,
-        longest_s=max(strategy.longest_bake_s, reaction_of(strategy, standing.slice_s).total_s),
+        longest_s=max(strategy.longest_bake_s, reaction_of(strategy, standing).total_s),
         least_requests=strategy.least_requests,
         grain=grain,
     )

@@ -230,9 +230,7 @@ class Rollouts:
     def plan(self, service: str, environment: str = "production", kind: ChangeKind = ChangeKind.FEATURE) -> Plan:
         """What a release would do and cost now; raises `NotFoundError`, `DataError` and `UsageError`."""
         strategy = strategy_of(self._world.specs(), service, environment)
-        guard = strategy.cluster_guard or USUAL_INFLATION
-        target = open_target(strategy, Release("", service, environment, "", ""), {}, **self._world.doors())
-        return drawn_up(strategy, self._world.standing(strategy), kind, guard, target.grain)[0]
+        return plan_by(strategy, self._world.standing(strategy), kind)
 
     def start(self, wish: Wish, *, by: str, key: str = "") -> View:
         """Begin a rollout; the gate is asked in its first turn, and it waits for it where it must.
@@ -383,6 +381,13 @@ class Rollouts:
                     self._busy[key] = service
                 else:
                     self._busy.pop(key, None)
+
+
+def plan_by(strategy: RolloutStrategy, standing: Standing, kind: ChangeKind = ChangeKind.FEATURE) -> Plan:
+    """What a release by a strategy would do and cost, without asking its target anything."""
+    release = Release("", strategy.service, strategy.environment, "", "")
+    grain = open_target(strategy, release, {}, run=run_command, environment=variable).grain
+    return drawn_up(strategy, standing, kind, strategy.cluster_guard or USUAL_INFLATION, grain)[0]
 
 
 # --- what a step remembers ------------------------------------------------------------------------------------------
@@ -963,6 +968,10 @@ def _shown(state: Rollout, deeds: Sequence[Deed]) -> dict[str, Any]:
         "boundNano": bound_nano(state.plan.terms.alpha),
         "spent": {one.name: f"{one.spent.numerator}/{one.spent.denominator}" for one in state.tallies},
         "requests": {one.name: [one.bad, one.requests] for one in state.tallies},
+        "arms": {
+            one.name: [one.canary.bad, one.canary.total, one.baseline.bad, one.baseline.total]
+            for one in (state.analysis.errors if state.analysis is not None else ())
+        },
         "why": state.why,
         "deeds": [_named(one) for one in deeds],
     }

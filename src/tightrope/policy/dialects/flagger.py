@@ -58,10 +58,16 @@ class Call:
         asking: The question: the service is ``metadata.service``, else what the URL says, else the canary's name; the
             change is ``metadata.change``, else Flagger's checksum of the canary's spec.
         token: From ``metadata.token``: Flagger can send no header; empty: none.
+        name: Of this release of the canary: namespace, canary and checksum; empty where one of them is missing.
+        version: What is released: ``metadata.version``, else the checksum.
+        ended: Whether it went through (``Succeeded``) or did not (``Failed``); None: it is under way.
     """
 
     asking: Asking
     token: str
+    name: str = ""
+    version: str = ""
+    ended: bool | None = None
 
 
 def read(payload: Any, service: str = "") -> Call:
@@ -75,7 +81,10 @@ def read(payload: Any, service: str = "") -> Call:
         given, service=service or name, change=checksum, title=canary, asked_by=f"flagger {canary}".strip()
     )
     token = given.get("token")
-    return Call(question, token if isinstance(token, str) else "")
+    release = f"{canary} {checksum}" if name and namespace and checksum else ""
+    ended = {"Succeeded": True, "Failed": False}.get(cut(at(payload, "phase"), 50))
+    version = cut(given.get("version"), 200) or checksum
+    return Call(question, token if isinstance(token, str) else "", release, version, ended)
 
 
 def answer(hook: Hook, heard: Heard) -> Answer:
