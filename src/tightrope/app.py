@@ -342,6 +342,7 @@ def serving(
             base_url=settings.base_url,
             now=clock_now,
         )
+
         def pushed(kind: IntegrationType, headers: Mapping[str, str], document: Any) -> object:
             return pipelines.told(kind, headers, document)
 

@@ -27,9 +27,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/api/v1/deployments"): {"json": {"service": "checkout"}},
     ("post", "/api/v1/findings/{finding}/close"): {"json": {"reason": "x"}},
     ("post", "/api/v1/pipelines/{pipeline}/runs"): {"json": {}},
-    ("post", "/api/v1/pipelines/pushes"): {
-        "json": {"repository": "none", "ref": "refs/heads/main", "after": "a" * 40}
-    },
+    ("post", "/api/v1/pipelines/pushes"): {"json": {"repository": "none", "ref": "refs/heads/main", "after": "a" * 40}},
     ("post", "/api/v1/runs/{run}/cancel"): {"json": {}},
     ("post", "/api/v1/runs/{run}/retry"): {"json": {}},
     ("post", "/api/v1/runs/{run}/settle"): {"json": {"step": "x", "as": "failed", "reason": "x"}},

@@ -431,7 +431,6 @@ def test_a_deployment_is_told_with_the_decision_that_it_went_out_on(tmp_path: Pa
         assert deployed.decision == run.step("ask").outcome["decision"] != ""
         assert deployed.revision == run.document["revision"] == asked[0].change
         assert (asked[0].kind, deployed.kind) == (ChangeKind.FEATURE, ChangeKind.FEATURE)
-        time.sleep(1.1)  # deployments are told apart by the second
         shop.commit({"app": "v2"}, "fix: broken cart")
         here.until(here.start(shop))
         assert asked[1].kind is ChangeKind.RELIABILITY, "the kind is that of the commits since what is live"
@@ -831,3 +830,24 @@ def test_what_is_no_name_of_a_commit_is_not_handed_to_git(tmp_path: Path, shop: 
         for name in ("--upload-pack=touch gone", "main", "a" * 39, "$(touch gone)"):
             with pytest.raises(UsageError, match="no full name of a commit"):
                 here.pipelines.start(found, Trigger("push", "ann", str(shop.bare), name))
+
+
+def test_a_retry_deploys_again_what_was_taken_back_and_asks_the_gate_again(tmp_path: Path, shop: Shop) -> None:
+    fixed, trail = tmp_path / "fixed", tmp_path / "trail"
+    look = f"test -f {fixed} && cmp app {tmp_path / 'live'}"
+    committed(shop, delivery(tmp_path, deploy=f"echo x >> {trail}; cp app {tmp_path / 'live'}", look=look), app="v1")
+    asked, ask = gate(Fraction(1, 2))
+    with world(tmp_path / "data", ask=ask) as here:
+        run = here.until(here.start(shop))
+        assert (tmp_path / "live").read_text() == "v0\n"
+        fixed.touch()
+        run = here.until(here.pipelines.retry(run.number, by="ann"))
+        assert run.state is RunState.SUCCEEDED, [(one.name, one.state, one.why) for one in run.steps]
+        assert (tmp_path / "live").read_text() == "v1"
+        assert len(asked) == 2
+        assert trail.read_text() == "x\nx\n"
+        assert run.step("build/make").attempt == 1
+        assert states(run)["ship/rollback"] == "skipped"
+        newest = here.deliveries.live("shop")
+        assert newest is not None
+        assert newest.revision == run.document["revision"]

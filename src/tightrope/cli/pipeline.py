@@ -117,7 +117,7 @@ def run_pipeline(
     it fails or is cancelled. Ctrl-C pauses: what runs goes on, and `tightrope pipeline resume` goes on with the rest.
     """
     said = _inputs(inputs)
-    asked = chosen_server(server, (file,) if file else (), as_is=as_is, specs=spec_files)
+    asked = "" if data and not server else chosen_server(server, (file,) if file else (), as_is=as_is, specs=spec_files)
     if asked:
         if not name:
             raise click.UsageError("Which pipeline? Give its NAME.")
@@ -351,10 +351,11 @@ def trigger(repository: str, data: str, server: str, file: str, by: str) -> None
     pushes = [(one[0], one[1], one[2]) for one in lines if len(one) == 3]
     if not pushes:
         raise UsageError("there is no push on standard input", remedy="give lines of: OLD NEW REF")
-    if chosen_server(server):
+    asked = "" if data and not server else chosen_server(server)
+    if asked:
         from tightrope.cli.remote import Remote
 
-        with Remote(chosen_server(server)) as remote:
+        with Remote(asked) as remote:
             for before, after, ref in pushes:
                 told = {"repository": where, "ref": ref, "before": before, "after": after, "by": by}
                 for one in remote.post("/pipelines/pushes", told)["items"]:

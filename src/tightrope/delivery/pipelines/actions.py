@@ -31,6 +31,7 @@ OBSERVE_S = 300
 _LOOKED_EVERY_S = 2
 _PASSED_OVER = frozenset({StepState.SKIPPED, StepState.CANCELLED})
 _TAIL = 4000
+_APART = "deployments are told apart by the second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,13 @@ class DeployAction(StepAction):
     prepared: Callable[[Step, Effects, Sequence[str]], Command]
     """Makes a command of the step's surroundings."""
 
+    last: Callable[[Document], int]
+    """When something was deployed last where a step deploys."""
+
     def turn(self, step: Step, now: int, effects: Effects) -> Answer:
         """Observe, act, observe."""
+        if step.started_at == now == self.last(step.document):
+            return Again(now + 1, step.memory, _APART)
         look = self._look(step, effects)
         if look is None:
             return self._judged(step, super().turn(step, now, effects))
@@ -215,6 +221,8 @@ class RollbackAction(StepAction):
         of = [effects.run.step(name) for name in step.document.get("of", ())]
         if of and not any(began(one) for one in of):
             return Done({"skipped": "nothing was deployed"})
+        if any(one.finished_at is not None and one.finished_at >= now for one in of):
+            return Again(now + 1, step.memory, _APART)
         return super().turn(step, now, effects)
 
     def stop(self, step: Step, now: int, effects: Effects) -> Answer:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tightrope.base.values import dataclass
 from tightrope.delivery.cdevents import VERSIONS, event_document, event_type
 from tightrope.delivery.changes import DeploymentReport, DeploymentState
-from tightrope.delivery.pipelines.plan import DEPLOY, GATE, KIND, ROLLBACK
+from tightrope.delivery.pipelines.plan import DEPLOY, GATE, KIND, ROLLBACK, ROLLOUT
 from tightrope.runs.steps import Change, Run, RunState, Step, StepState
 from tightrope.specs.model import ChangeKind
 
@@ -66,6 +66,27 @@ def before(run: Run, name: str) -> list[Step]:
     return [one for one in run.steps if one.name in found]
 
 
+def done_again(run: Run, wanted: Collection[str]) -> set[str]:
+    """The steps that a retry does again, for some that are wanted; none: those that did not succeed.
+
+    A deployment that was taken back is among them, and so is the gate before each that is made again.
+    """
+    found = set(wanted) or {step.name for step in run.steps if step.state is not StepState.SUCCEEDED}
+    for step in run.steps:
+        took_back = action_of(step) == ROLLBACK and step.state is StepState.SUCCEEDED
+        if took_back and not step.outcome.get("skipped") and not wanted:
+            found |= set(step.document.get("of", ()))
+    growing = True
+    while growing:
+        more = {step.name for step in run.steps if found & set(step.needs)}
+        for step in run.steps:
+            if step.name in found | more and action_of(step) in {DEPLOY, ROLLOUT}:
+                more |= {one.name for one in before(run, step.name) if one.kind == GATE}
+        growing = not more <= found
+        found |= more
+    return found
+
+
 def decision_for(run: Run, step: Step) -> Mapping[str, Any]:
     """What the gate said before a deployment, about the same service and environment; empty: it was not asked."""
     about = (step.document.get("service"), step.document.get("environment"))
@@ -83,7 +104,6 @@ def report_of(run: Run, step: Step, *, previous: str = "", after: int = 0, url: 
         run: As it stands.
         step: Of the run.
         previous: What a rollback brings back: version or revision.
-        after: When the last of what it takes back was told; a rollback is told as later than that.
         url: Where people find the run.
     """
     does = action_of(step)
@@ -99,7 +119,6 @@ def report_of(run: Run, step: Step, *, previous: str = "", after: int = 0, url: 
     elif step.state in {StepState.FAILED, StepState.CANCELLED}:
         state = DeploymentState.FAILED
     started = step.started_at if step.started_at is not None else run.created_at
-    started = max(started, after + 1)
     ended = step.finished_at if state is not DeploymentState.STARTED else None
     told = run.document
     revision = str(told.get("revision", ""))

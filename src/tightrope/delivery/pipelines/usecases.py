@@ -61,7 +61,7 @@ from tightrope.delivery.pipelines.plan import (
 )
 from tightrope.delivery.pipelines.pushes import push_of
 from tightrope.delivery.pipelines.store import Shelves
-from tightrope.delivery.pipelines.telling import FROM, SOURCE, action_of, events_of, report_of
+from tightrope.delivery.pipelines.telling import FROM, SOURCE, action_of, done_again, events_of, report_of
 from tightrope.delivery.pipelines.watching import WatchSlos
 from tightrope.delivery.usecases import Deliveries
 from tightrope.runs.commands import MEBIBYTE, Command, Ended, Limits, LogPart
@@ -284,7 +284,7 @@ class Pipelines:
             joined(StepAction(executor, bench.command), PROMOTE)
             joined(RollbackAction(executor, self._deploying), ROLLBACK)
             deploy = DeployAction(executor, self._deploying, self._deployed, self._probe)
-            deploy.prepared = bench.prepared
+            deploy.prepared, deploy.last = bench.prepared, self._last
             joined(deploy, DEPLOY)
             joined(StepAction(executor, bench.command), VERIFY)
         if ask is not None:
@@ -555,13 +555,16 @@ class Pipelines:
         return self._runs.cancel(self.show(name).id, by=by, reason=reason)
 
     def retry(self, name: str | int, *, by: str, steps: Iterable[str] = ()) -> Run:
-        """Go on from what failed; a run whose workspace is gone begins anew. Raises as `Runs.retry`."""
+        """Go on from what failed; a run whose workspace is gone begins anew.
+
+        What was taken back is deployed again, and nothing is without asking the gate again. Raises as `Runs.retry`.
+        """
         run, wanted = self.show(name), set(steps)
         if not wanted and run.state is RunState.SUCCEEDED:
             raise ConflictError(f"nothing in run {run.number} failed", remedy="start it again, or name the steps")
         if not self.shelves.has(run.id, MAIN) and any(step.name == CHECKOUT for step in run.steps):
             wanted = {CHECKOUT}
-        return self._runs.retry(run.id, by=by, steps=wanted)
+        return self._runs.retry(run.id, by=by, steps=done_again(run, wanted))
 
     def settle(self, name: str | int, step: str, as_: str, *, by: str, reason: str) -> Run:
         """Say what became of a step whose outcome nobody knows; raises as `Runs.settle`."""
@@ -653,6 +656,11 @@ class Pipelines:
             kinds[f"{about.service}/{about.environment}"] = (str(told.kind), told.kind_from)
         return replace(trigger, kinds=kinds)
 
+    def _last(self, document: Document) -> int:
+        """When something was deployed last where a step deploys, UTC epoch seconds; 0: never."""
+        live = self._live(str(document["service"]), str(document["environment"]))
+        return live.at if live is not None else 0
+
     def _live(self, service: str, environment: str) -> Deployment | None:
         return self._deliveries.live(service, environment) if self._deliveries is not None else None
 
@@ -674,7 +682,7 @@ class Pipelines:
         taken_back = self._taken_back(run, step) if action_of(step) == ROLLBACK else []
         newest = max(taken_back, key=lambda one: one.at, default=None)
         previous = (newest.previous_version or newest.previous) if newest else ""
-        report = report_of(run, step, previous=previous, after=newest.at if newest else 0, url=url)
+        report = report_of(run, step, previous=previous, url=url)
         if report is not None:
             self._deliveries.record(report, history)
 
