@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.api.world import World, until
+from tests.api.world import World, running, until, write_fleet
 from tests.cli.world import run as command
 from tests.contracts.hooks import SECRET, github, github_commit, github_push
 from tests.delivery.pipeline_world import Shop
@@ -32,6 +33,15 @@ STAGES = """\
     - {name: ask, gate: {}}
     - {name: ship, deploy: {run: 'cp app LIVE', observe: 'test -f LIVE'}}
 """
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world of its own: what others asked the gate would count as having asked for these deployments."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    write_fleet(folder, int(time.time()))  # noqa: TID251 - the server runs on the real clock
+    with running(folder, required=True) as found:
+        yield found
 
 
 @pytest.fixture

@@ -400,4 +400,5 @@ def test_the_gate_answers_with_the_whole_decision(world: World) -> None:
     plain = world.get("/api/v1/gate/basket", params={"change": "v1", "title": "More", "dialect": "plain"})
     kept = world.server.decision(world.server.decisions(service="basket", limit=1)[0].record.decision.id)
     assert kept is not None
-    assert plain.text == "\n".join(decision_lines(kept.record.decision)) + "\n"
+    address = f"{world.server.settings.base_url}/decisions/{kept.record.decision.id}"
+    assert plain.text == "\n".join(decision_lines(kept.record.decision, more=address)) + "\n"

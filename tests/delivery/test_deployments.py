@@ -245,6 +245,19 @@ def test_in_whatever_order_and_however_often_it_is_told_the_end_is_the_same(
     assert ends[0] == ends[1]
 
 
+def test_git_denies_later_what_numbers_of_versions_said(here: Shop) -> None:
+    here.deliveries.record(report("1", 0, version="v2", revision=sha(3), repository=REPOSITORY))
+    here.deliveries.record(report("2", 60, version="v1", revision=sha(4), repository=REPOSITORY))
+    assert [one.rollback for one in here.deliveries.deployments("checkout")] == [True, False]
+    here.deliveries.record_commits(REPOSITORY, [commit(3), commit(4, "fix: a")])
+    newest = here.deliveries.deployments("checkout")[0]
+    assert (newest.rollback, newest.kind, [one.sha for one in newest.commits]) == (
+        False,
+        ChangeKind.RELIABILITY,
+        [sha(4)],
+    )
+
+
 def test_a_merged_change_gives_its_labels_to_the_commit(here: Shop) -> None:
     one = Merged(REPOSITORY, "7", "Bump", sha(2), NOON, labels=("bug",))
     more = replace(one, labels=("bug", "security"))

@@ -398,7 +398,10 @@ def deployment_of(account: Account, around: Around) -> Deployment:
     lived = around.previous
     previous = _previous(account, lived)
     because = _rolled_back(account, around, revision, previous)
-    carried = _carried(account, around, revision, previous) if not because else Carried((), complete=True)
+    if because:  # what only the numbers of versions say, git may yet deny
+        carried: Carried | None = Carried((), bool(account.fact("rollback")) or _git_knows(around, revision, previous))
+    else:
+        carried = _carried(account, around, revision, previous)
     known = around.commits or {}
     labels = around.labels or {}
     commits = tuple(known[sha].commit(labels.get(sha, ())) for sha in (carried.shas if carried else ()) if sha in known)
@@ -452,6 +455,14 @@ def _previous_version(account: Account, lived: Lived | None) -> str:
     if told and not is_sha(told):
         return told
     return lived.version if lived and (not told or told == lived.revision) else ""
+
+
+def _git_knows(around: Around, revision: str, previous: str) -> bool:
+    """Whether git has said which of two revisions is the older, or will never be able to."""
+    if not revision or not previous:
+        return True
+    back = around.history.is_ancestor(revision, previous)
+    return bool(back) or (back is False and around.history.is_ancestor(previous, revision) is not None)
 
 
 def is_sha(text: str) -> bool:

@@ -97,7 +97,7 @@ def decision_for(run: Run, step: Step) -> Mapping[str, Any]:
     return {}
 
 
-def report_of(run: Run, step: Step, *, previous: str = "", after: int = 0, url: str = "") -> DeploymentReport | None:
+def report_of(run: Run, step: Step, *, previous: str = "", url: str = "") -> DeploymentReport | None:
     """What is to be told of a step that deploys or rolls back; None where it did nothing of the kind.
 
     Args:
