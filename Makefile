@@ -10,7 +10,7 @@ SERVERS = PATH="$(CURDIR)/build/servers/usr/bin:$(CURDIR)/build/servers/usr/sbin
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
-.PHONY: help venv run report test check fast live servers browser bench docs lock clean
+.PHONY: help venv run report test check fast live laws kills servers browser bench docs lock clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -41,6 +41,9 @@ fast: $(STAMP) browser ## the tests that need nothing but this machine and a bro
 
 live: $(STAMP) servers ## the tests against a real Prometheus and a real PostgreSQL
 	@$(SERVERS) $(BIN)/pytest -m "live and not kills" tests $(ARGS)
+
+laws: $(STAMP) ## the laws that hypothesis checks, on a thousand examples each that no run before had; minutes to hours
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" --hypothesis-profile=search tests/oracle tests/engine tests/policy tests/delivery tests/runs $(ARGS)
 
 kills: $(STAMP) servers ## the server under real telemetry and kills; minutes of real time, on a machine with nothing else to do
 	@$(SERVERS) $(BIN)/pytest -m kills tests/live $(ARGS)

@@ -12,7 +12,8 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 
 # A shared machine may be slow for a moment; a slow example is no wrong example.
-settings.register_profile("tightrope", deadline=None, print_blob=True)
+settings.register_profile("tightrope", deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("search", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("tightrope")
 
 _LOOPBACK = frozenset({"", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})

@@ -335,11 +335,12 @@ def _spent(drawn: Plan, world: _World, *, seconds: int) -> Fraction:
     """Run a rollout second by second and tell what its canary spent in all, in events."""
     peak = drawn.promises[0].peak
     stage: int | None = None
-    weight, coming, coming_at = Fraction(0), Fraction(0), 0
+    weight, coming = Fraction(0), Fraction(0)
+    landing: list[tuple[int, Fraction]] = []  # what was asked of the target lands in its order
     total, spent, seen_until, since = Fraction(0), [Fraction(0)], 0, 0
     for now in range(seconds):
-        if coming_at <= now and weight != coming:
-            weight, since = coming, now
+        while landing and landing[0][0] <= now:
+            weight, since = landing.pop(0)[1], now
         if now % REACTION.evaluate_s == 0:
             if not _second(world.blind, now):
                 seen_until = max(seen_until, now - world.lags[now // 5 % len(world.lags)])
@@ -348,15 +349,19 @@ def _spent(drawn: Plan, world: _World, *, seconds: int) -> Fraction:
             said = world.verdicts[now // 5 % len(world.verdicts)]
             step = next_weight(drawn, Progress(stage, settled, (spent[seen_until],), (unseen,), said))
             if step.weight != coming:
-                coming, coming_at = step.weight, now + world.delays[now // 5 % len(world.delays)]
+                coming = step.weight
+                lands = now + world.delays[now // 5 % len(world.delays)]
+                landing.append((max(lands, landing[-1][0] if landing else 0), coming))
             stage = step.stage
             if stage is None and step.act is not Act.RAISE and now:
                 if weight == 0 and coming == 0:
                     break
                 coming = Fraction(0)
-                remaining = max(0, coming_at - now)
-                flow = [weight * peak * _flow(world, now + more) for more in range(remaining)]
-                return total + sum(flow, Fraction(0))
+                for second in range(now, landing[-1][0] if landing else now):
+                    while landing and landing[0][0] <= second:
+                        weight = landing.pop(0)[1]
+                    total += weight * peak * _flow(world, second)
+                return total
         total += weight * peak * _flow(world, now)
         spent.append(total)
     return total

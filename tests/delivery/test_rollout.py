@@ -105,13 +105,13 @@ class World:
 
     def run(self, state: Rollout, seconds: int) -> Rollout:
         """Live through it, and let what is still in flight land."""
-        coming: tuple[int, Fraction] | None = None
+        coming: list[tuple[int, Fraction]] = []  # what was asked of the target lands in its order
         log: list[tuple[int, int, int, int]] = []  # canary bad, canary total, baseline bad, baseline total
         missing: set[int] = set()
         counted_to, said, heard = 0, [], 0
         for now in range(seconds):
-            if coming and coming[0] <= now:
-                self.weight, coming = coming[1], None
+            while coming and coming[0][0] <= now:
+                self.weight = coming.pop(0)[1]
             peak = int(self.drawn.promises[0].peak)
             calls = peak * self.traffic(now) // 1000
             canary = int(calls * self.weight)
@@ -164,8 +164,9 @@ class World:
                     continue
                 if isinstance(deed, SetWeight | RollBack):
                     wanted = deed.weight if isinstance(deed, SetWeight) else Fraction(0)
-                    if coming is None or coming[1] != wanted:
-                        coming = (now + self.delay(now), wanted)
+                    if not coming or coming[-1][1] != wanted:
+                        lands = now + self.delay(now)
+                        coming.append((max(lands, coming[-1][0]) if coming else lands, wanted))
                 if isinstance(deed, Promote):
                     self.promoted = True
         self.state = state
