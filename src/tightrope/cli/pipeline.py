@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import quote
 
@@ -593,6 +595,20 @@ def _end(code: int) -> NoReturn:
     raise click.exceptions.Exit(code)
 
 
+@contextmanager
+def _interruption() -> Iterator[Event]:
+    """Hear of Ctrl-C between two looks: in the middle of a library's work it can get lost."""
+    heard = Event()
+    if current_thread() is not main_thread():
+        yield heard
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: heard.set())
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _follow(
     desk: Desk, begun: Document, form: str, *, verbose: bool = False, hold: bool = False, detach: bool = False
 ) -> int:
@@ -605,20 +621,22 @@ def _follow(
         structured(told, form) if form != "table" else say(told["summary"])
         return 0
     lines = _Lines(desk, number, verbose=verbose) if form == "table" else None
-    desk.work(number)
     try:
-        while True:
-            told = desk.run(number)
-            code = exit_code(told)
-            if lines is not None:
-                lines.draw(told)
-            if code is not None:
-                break
-            waiting = next((one for one in _steps(told) if one["waits"] and one["state"] == "running"), None)
-            if waiting is not None and not hold:
-                code = 4
-                break
-            time.sleep(every_s)
+        with _interruption() as interrupted:
+            desk.work(number)
+            while True:
+                told = desk.run(number)
+                code = exit_code(told)
+                if lines is not None:
+                    lines.draw(told)
+                if code is not None:
+                    break
+                waiting = next((one for one in _steps(told) if one["waits"] and one["state"] == "running"), None)
+                if waiting is not None and not hold:
+                    code = 4
+                    break
+                if interrupted.wait(every_s):
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         if lines is not None:
             lines.leave()
