@@ -121,6 +121,7 @@ def test_a_healthy_release_is_promoted_and_the_next_one_uses_the_other_slot(shop
     assert "ROLLED BACK  checkout · 3.0" in ended.stdout
 
 
+@pytest.mark.kills
 def test_a_release_that_was_carried_out_alone_and_killed_is_carried_on(shop: Any, tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -173,6 +174,7 @@ def test_a_harmful_release_is_rolled_back_and_no_more_requests_reach_it(shop: An
         assert f"dev.tightrope.rollout.{phase}.v1" in kinds
 
 
+@pytest.mark.kills
 def test_a_killed_server_goes_on_where_it_was_with_all_of_its_evidence(shop: Any, served: Served) -> None:
     name = begun(served)
     wait_for(lambda: (shown(served, name).get("weight") or 0) > 0.1, 120)
@@ -195,6 +197,7 @@ def test_a_killed_server_goes_on_where_it_was_with_all_of_its_evidence(shop: Any
     assert served.document(f"/api/v1/rollouts/{name}/replay")["agrees"] is True
 
 
+@pytest.mark.kills
 def test_a_killed_server_whose_release_turned_bad_meanwhile_takes_it_back(shop: Any, served: Served) -> None:
     name = begun(served)
     wait_for(lambda: (shown(served, name).get("seenWeight") or 0) > 0, 60)

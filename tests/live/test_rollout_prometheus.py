@@ -139,7 +139,9 @@ def _plannable(server: Server) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("fails", "phase"), [(0.0, Phase.PROMOTED), (0.4, Phase.ROLLED_BACK)])
+@pytest.mark.parametrize(
+    ("fails", "phase"), [pytest.param(0.0, Phase.PROMOTED, marks=pytest.mark.kills), (0.4, Phase.ROLLED_BACK)]
+)
 def test_both_versions_are_asked_for(tmp_path: Path, fails: float, phase: Phase) -> None:
     (tmp_path / "weight").write_text("0\n")
     shop = Shop(tmp_path / "weight")
