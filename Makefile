@@ -40,7 +40,7 @@ fast: $(STAMP) browser ## the tests that need nothing but this machine and a bro
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" $(ARGS)
 
 live: $(STAMP) servers ## the tests against a real Prometheus and a real PostgreSQL
-	@$(SERVERS) $(BIN)/pytest -m "live and not kills" tests $(ARGS)
+	@$(SERVERS) $(BIN)/pytest -n 2 --dist worksteal -m "live and not kills" tests $(ARGS)
 
 laws: $(STAMP) ## the laws that hypothesis checks, on a thousand examples each that no run before had; minutes to hours
 	@$(BIN)/pytest -n 2 --dist worksteal -m "not live" --hypothesis-profile=search tests/oracle tests/engine tests/policy tests/delivery tests/runs $(ARGS)
