@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -43,20 +44,7 @@ def exceptions(
 def ask(visit: Visit, wanted: AskException, key: Key = "") -> Response:
     """Somebody else has to grant it: an approver, and one whom the policy names if it names any."""
     visit.must(Permission.GATE, wanted.service)
-
-    def made() -> Response:
-        one = visit.server.exceptions.request(
-            wanted.service,
-            by=_who(visit, wanted.by),
-            reason=wanted.reason,
-            now=visit.now,
-            environment=wanted.environment,
-            change=wanted.change,
-            lasts_s=_seconds(wanted.duration),
-        )
-        return answer(document_of(one, visit.now), 201, {"Location": f"/api/v1/exceptions/{one.id}"})
-
-    return once(visit, key, wanted, made)
+    return _begun(visit, visit.server.exceptions.request, wanted, key)
 
 
 @router.post(
@@ -68,20 +56,7 @@ def ask(visit: Visit, wanted: AskException, key: Key = "") -> Response:
 def break_glass(visit: Visit, wanted: AskException, key: Key = "") -> Response:
     """Let changes of a service through at once, with nobody's leave, for an hour or so. Everybody will see it."""
     visit.must(Permission.BREAK_GLASS, wanted.service)
-
-    def made() -> Response:
-        one = visit.server.exceptions.break_glass(
-            wanted.service,
-            by=_who(visit, wanted.by),
-            reason=wanted.reason,
-            now=visit.now,
-            environment=wanted.environment,
-            change=wanted.change,
-            lasts_s=_seconds(wanted.duration),
-        )
-        return answer(document_of(one, visit.now), 201, {"Location": f"/api/v1/exceptions/{one.id}"})
-
-    return once(visit, key, wanted, made)
+    return _begun(visit, visit.server.exceptions.break_glass, wanted, key)
 
 
 @router.get(
@@ -134,6 +109,24 @@ def revoke(visit: Visit, exception: str, wanted: AnswerException) -> Response:
     _seen(visit, exception, Permission.GRANT)
     one = visit.server.exceptions.revoke(exception, by=_who(visit, wanted.by), note=wanted.note, now=visit.now)
     return answer(document_of(one, visit.now))
+
+
+def _begun(visit: Visitor, begin: Callable[..., ExceptionRequest], wanted: AskException, key: str) -> Response:
+    """Ask for an exception, or break the glass; once for each key."""
+
+    def made() -> Response:
+        one = begin(
+            wanted.service,
+            by=_who(visit, wanted.by),
+            reason=wanted.reason,
+            now=visit.now,
+            environment=wanted.environment,
+            change=wanted.change,
+            lasts_s=_seconds(wanted.duration),
+        )
+        return answer(document_of(one, visit.now), 201, {"Location": f"/api/v1/exceptions/{one.id}"})
+
+    return once(visit, key, wanted, made)
 
 
 def _seen(visit: Visitor, name: str, permission: Permission) -> ExceptionRequest:

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from tightrope.base.errors import DataError
 from tightrope.delivery.changes import DeploymentState
 from tightrope.delivery.facts import Deployed, Told
-from tightrope.delivery.receivers import Named
-from tightrope.delivery.receivers.argocd import moment_said, said, tag_of
-from tightrope.delivery.receivers.bodies import bears, digest, document_of, items
+from tightrope.delivery.receivers.argocd import ArgoCd, moment_said, said, tag_of
+from tightrope.delivery.receivers.bodies import document_of, items
 
 _TRIGGERS = {
     "on-rollout-updated": DeploymentState.STARTED,
@@ -22,17 +21,8 @@ _TRIGGERS = {
 }
 
 
-class ArgoRollouts:
-    """See `Receiver`."""
-
-    def genuine(self, headers: Mapping[str, str], body: bytes, secret: str, now: int) -> bool:
-        return bears(secret, headers)
-
-    def named(self, headers: Mapping[str, str], body: bytes) -> Named:
-        event = said(document_of(body, headers), "trigger")
-        if not event:
-            raise DataError("there is no trigger", remedy="use the templates of docs/integrations/webhooks-argocd.md")
-        return Named(event, digest(body))
+class ArgoRollouts(ArgoCd):
+    """See `Receiver`. Its notifications are those of Argo CD, with other templates."""
 
     def read(self, headers: Mapping[str, str], body: bytes, received_at: int) -> Told:
         document = document_of(body, headers)
