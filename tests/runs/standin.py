@@ -15,7 +15,10 @@ from typing import Any
 
 
 def _keep(file: Path, document: dict[str, Any]) -> None:
-    file.write_text(json.dumps(document))
+    """Whoever looks meanwhile sees the old document or the new one, as with the real engines, and no half of one."""
+    half = file.with_suffix(f".{os.getpid()}")
+    half.write_text(json.dumps(document))
+    half.replace(file)
 
 
 def docker(folder: Path, argv: list[str]) -> int:
