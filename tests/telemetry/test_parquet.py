@@ -78,6 +78,15 @@ def test_a_negative_count_is_refused_by_number(tmp_path: Path) -> None:
         read(ratio(source))
 
 
+def test_time_that_runs_backwards_is_refused_within_one_series(tmp_path: Path) -> None:
+    times = [NOON, NOON + 60, NOON, NOON + 60]
+    paths = ["/a", "/a", "/b", "/b"]
+    assert counts(read(ratio(_parquet(tmp_path, time=times, path=paths, good=[1] * 4, total=[1] * 4)))) == [(2, 2)] * 2
+    source = _parquet(tmp_path, time=times, path=["/a"] * 4, good=[1] * 4, total=[1] * 4)
+    with pytest.raises(DataError, match=r"shop\.parquet:3: time runs backwards"):
+        read(ratio(source))
+
+
 def test_a_gzipped_file_is_read(tmp_path: Path) -> None:
     _parquet(tmp_path, time=[NOON], good=[1], total=[2])
     packed = gzip.compress((tmp_path / "shop.parquet").read_bytes())

@@ -26,8 +26,8 @@ class Settings:
 
 
 SETTINGS = {
-    "csv": Settings(("path", *_STAMPS, "resolution", "delimiter", "rows"), (*_ROWS, *_STATES)),
-    "parquet": Settings(("path", *_STAMPS, "resolution", "rows"), (*_ROWS, *_STATES)),
+    "csv": Settings(("path", *_STAMPS, "resolution", "delimiter", "rows", "order"), (*_ROWS, *_STATES)),
+    "parquet": Settings(("path", *_STAMPS, "resolution", "rows", "order"), (*_ROWS, *_STATES)),
     "access-log": Settings(
         ("path", "format", "latencyUnit", "resolution", "fields"),
         ("where", "status", "not", "latencyField", "latencyBelow", "ignore"),

@@ -10,7 +10,11 @@ from tightrope.base.units import DAY_S, HOUR_S
 from tightrope.telemetry.cells import exact
 from tightrope.telemetry.options import Options
 from tightrope.telemetry.questions import Ask, Question, Role
+from tightrope.telemetry.stamps import read_stamp
 from tightrope.telemetry.tally import GRAIN_S, RowAsk, RowQuestion, StateOf, Test
+
+ORDERS = ("time", "any")
+"""How the rows of a table may stand: by time, forth or back; or as they like."""
 
 HOLD_S = DAY_S + 2 * HOUR_S
 """How long a state holds without a new row: a day, and two hours for the daily one to be late."""
@@ -67,6 +71,12 @@ def _question(question: Question, step_s: int | None) -> RowQuestion:
         bound=question.bound,
         state=state,
     )
+
+
+def label_of(text: str) -> str:
+    """What a cell says beside times and numbers, which do not tell one series from another."""
+    text = text.strip()
+    return text if isinstance(exact(text), str) and isinstance(read_stamp(text), str) else ""
 
 
 def where_tests(where: Mapping[str, Any]) -> tuple[tuple[Test, ...], tuple[str, ...]]:

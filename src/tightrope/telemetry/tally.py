@@ -15,6 +15,7 @@ from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
 from tightrope.telemetry.cells import NEGATIVE, Bad, Cells, Signs
 from tightrope.telemetry.options import did_you_mean, nearest
+from tightrope.telemetry.order import Clock, Labels
 from tightrope.telemetry.questions import EXAMPLES, Answer, Role, Tally
 from tightrope.telemetry.reading import BadRow
 from tightrope.telemetry.stamps import END_MICROS, MICROS
@@ -133,6 +134,7 @@ class Batch:
         instants: Microseconds since the epoch, int64 ``(n,)``.
         columns: Those that questions ask for.
         bad: Rows that no question can use: their line and why. They are not among the others.
+        labels: Tells by its line what a row says beside its time and its numbers; None: rows may stand in any order.
     """
 
     def __init__(
@@ -142,12 +144,14 @@ class Batch:
         instants: Counts,
         columns: Mapping[str, Cells],
         bad: Sequence[tuple[int, str]] = (),
+        labels: Labels | None = None,
     ) -> None:
         self.file = file
         self.lines = lines
         self.instants = instants
         self.columns = columns
         self.bad = bad
+        self.labels = labels
         self._codes: dict[str, tuple[Counts, list[str]]] = {}
         self._passed: dict[Test, Mask] = {}
         self._counts: dict[tuple[str, int], tuple[Counts, Bad]] = {}
@@ -161,6 +165,7 @@ class Batch:
         stamps: tuple[Counts, Bad],
         columns: Mapping[str, Cells],
         bad: Sequence[tuple[int, str]],
+        labels: Labels | None = None,
     ) -> Batch:
         """Make a batch of rows whose times were just read; those without a time that can be join the bad ones."""
         instants, unreadable = stamps
@@ -172,7 +177,7 @@ class Batch:
             read[list(unreadable)] = False
             lines, instants = lines[read], instants[read]
             columns = {name: cells.keep(read) for name, cells in columns.items()}
-        return cls(file, lines, instants, columns, bad)
+        return cls(file, lines, instants, columns, bad, labels)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -189,7 +194,7 @@ class Batch:
             return self
         others = [] if why is None else [(int(self.lines[row]), why(row)) for row in np.flatnonzero(~rows).tolist()]
         columns = {name: cells.keep(rows) for name, cells in self.columns.items()}
-        return Batch(self.file, self.lines[rows], self.instants[rows], columns, [*self.bad, *others])
+        return Batch(self.file, self.lines[rows], self.instants[rows], columns, [*self.bad, *others], self.labels)
 
     def codes(self, column: str) -> tuple[Counts, list[str]]:
         """Number the distinct texts of a column, once; hands out each row's number, and the texts by number."""
@@ -359,6 +364,11 @@ class _Sums:
         self._ledger.add(batch.instants[rows] // (self._ledger.grain_s * MICROS), values[rows])
         return {}
 
+    @property
+    def backwards(self) -> str:
+        """Where rows that must stand in order run back in time, in words; empty: nowhere."""
+        return ""
+
     def tally(self, end: int) -> Tally:
         return self._ledger.tally()
 
@@ -385,6 +395,11 @@ class _Differences(_Sums):
         self._resets = 0
         self._late: dict[str, int] = {"series": 0, "units": 0}
         self._begun: int | None = None
+        self._backwards = ""
+
+    @property
+    def backwards(self) -> str:
+        return self._backwards
 
     def take(self, batch: Batch, rows: npt.NDArray[np.intp], values: Counts) -> Bad:
         bad: Bad = {}
@@ -408,10 +423,11 @@ class _Differences(_Sums):
                     remedy="choose one with where: {column: value}, or tell them apart with series: [columns]",
                 )
             for row in np.flatnonzero(earlier).tolist():
-                bad[int(members[row])] = (
+                bad[int(members[row])] = why = (
                     f"runs back in time, behind {time_text(int(before[row]) // MICROS)}: "
                     "a counter's rows must stand in order"
                 )
+                self._backwards = self._backwards or f"{batch.file}:{batch.lines[members[row]]} {why}"
             for row in np.flatnonzero(twice).tolist():
                 bad[int(members[row])] = (
                     "gives a counter a second value at one time; tell counters apart with series: [columns]"
@@ -577,8 +593,9 @@ class _Desk:
         self._bad = 0
         self._examples: list[BadRow] = []
         self._negative = ""
-        self._newest = [_NEVER] * len(ask.questions)
-        self._backwards = ""
+        self._clocks = [
+            None if question.state or question.counter or ask.events else Clock() for question in ask.questions
+        ]
         self._first: int | None = None
         self._last = 0
         # Tests that no row has passed yet, and what stood in their columns instead.
@@ -624,8 +641,10 @@ class _Desk:
             late |= follower.take(batch, np.flatnonzero(mask & usable), values)
         bad |= late
         usable[list(late)] = False
-        if not self._ask.events:
-            self._watch_the_clock(batch, [mask & usable for mask in masks])
+        for clock, mask in zip(self._clocks, masks, strict=True):
+            if clock is not None and batch.labels is not None:
+                rows = np.flatnonzero(mask & usable)
+                clock.take(batch.file, batch.lines[rows], batch.instants[rows], batch.labels)
         for number, (question, mask) in enumerate(zip(questions, masks, strict=True)):
             self._about[number] += int(mask.sum())
             self._useless[number] += int((mask & ~usable).sum())
@@ -641,22 +660,12 @@ class _Desk:
                 self._spoilt.add(int(batch.instants[row]) // (self._ask.grain_s * MICROS))
         return bad
 
-    def _watch_the_clock(self, batch: Batch, masks: Sequence[Mask]) -> None:
-        """Note where rows of one question stand behind later ones; those of several series or states may."""
-        for number, (question, mask) in enumerate(zip(self._ask.questions, masks, strict=True)):
-            if question.state or question.series or question.counter or not mask.any():
-                continue
-            rows = np.flatnonzero(mask)
-            instants = batch.instants[rows]
-            back = np.flatnonzero(instants < np.append(self._newest[number], instants[:-1]))
-            self._newest[number] = int(instants[-1])
-            if len(back) and not self._backwards:
-                self._backwards = f"{batch.file}:{batch.lines[rows[back[0]]]}"
-
     def answer(self, until: int | None, *, whole: bool) -> Answer:
         if whole and self._negative:
             # Like more good than total: where one count cannot be true, the others are not to be trusted either.
             raise DataError(self._negative, remedy="mend the rows, or look for what wrote them; is it a difference?")
+        if whole:
+            self._check_clocks()
         for question, about, useless in zip(self._ask.questions, self._about, self._useless, strict=True):
             if whole and useless and (useless == about if self._ask.strays else 2 * useless > about):
                 named = "; ".join(f"{row.source}:{row.line} {row.why}" for row in self._examples[:3])
@@ -668,8 +677,6 @@ class _Desk:
                     remedy="check the column, or where: and what it lets through",
                 )
         notes = [note for follower in self._followers for note in follower.notes()]
-        if whole and self._backwards:
-            notes.append(f"time runs backwards at {self._backwards}; each row counts at its own time")
         if whole:
             notes += dict.fromkeys([*self._absences(), *(one for each in self._followers for one in each.absences())])
         alive = None
@@ -688,6 +695,19 @@ class _Desk:
             tuple(notes),
             self._ask.strays,
         )
+
+    def _check_clocks(self) -> None:
+        """Refuse rows of one series in which time runs forth and back: one of the two times is wrong."""
+        for clock in self._clocks:
+            if clock is not None and clock.turn:
+                raise DataError(
+                    f"{clock.turn}: time runs backwards",
+                    remedy="mend the times, or sort the rows by them; where their order means nothing, say order: any "
+                    "under connectionDetails",
+                )
+        for follower in self._followers:
+            if follower.backwards:
+                raise DataError(follower.backwards, remedy="mend the times, or sort the rows by them")
 
     def _absences(self) -> Iterable[str]:
         """Tell of questions that no row is about; raises `DataError` for a good that never was, beside a total."""

@@ -15,10 +15,11 @@ from tightrope.sli.slices import Counts
 from tightrope.specs.model import DataSource
 from tightrope.telemetry.cells import Bytes, Cells, Words
 from tightrope.telemetry.options import Options, did_you_mean
+from tightrope.telemetry.order import Labels
 from tightrope.telemetry.questions import Answer, Ask, Horizon, Tell
 from tightrope.telemetry.sources.files import NO_ROWS, Pieces, blocks, find
 from tightrope.telemetry.stamps import StampColumn, read_stamp, stamp_layout
-from tightrope.telemetry.tables import compiled
+from tightrope.telemetry.tables import ORDERS, compiled, label_of
 from tightrope.telemetry.tally import Batch, columns_of, tally_rows
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -28,9 +29,10 @@ _WIDEST = 1 << 24  # bytes that a column of one batch may take as an array
 
 
 class CsvFiles:
-    """``connectionDetails``: path, timestamp; resolution, delimiter, rows, timestampFormat, timestampUnit.
+    """``connectionDetails``: path, timestamp; resolution, delimiter, rows, order, timestampFormat, timestampUnit.
 
-    ``rows`` are ``samples`` (a slice without a row is a gap) or ``events`` (it had no traffic).
+    ``rows`` are ``samples`` (a slice without a row is a gap) or ``events`` (it had no traffic). Their ``order`` is that
+    of ``time`` (time that runs backwards is an error) or ``any``.
     """
 
     asks_the_present = False
@@ -51,6 +53,7 @@ class CsvFiles:
                 f"delimiter {self._delimiter!r} is not one character", r'write one, such as ";" or "\t"'
             )
         self._events = options.choice("rows", ("samples", "events"), "samples") == "events"
+        self._ordered = options.choice("order", ORDERS, ORDERS[0]) == ORDERS[0]
         options.given("path")
         options.done()
 
@@ -64,7 +67,8 @@ class CsvFiles:
         stamps = StampColumn(self._layout)
         rows = 0
         for path in files:
-            for batch in _File(path, tell, self._timestamp, columns, self._delimiter, stamps).batches():
+            file = _File(path, tell, self._timestamp, columns, self._delimiter, stamps, ordered=self._ordered)
+            for batch in file.batches():
                 rows += len(batch) + len(batch.bad)
                 yield batch
         if not rows:
@@ -76,7 +80,15 @@ class _File:
     """One file: the header first, then batches of rows."""
 
     def __init__(
-        self, path: Path, tell: Tell, timestamp: str, columns: Sequence[str], delimiter: str, stamps: StampColumn
+        self,
+        path: Path,
+        tell: Tell,
+        timestamp: str,
+        columns: Sequence[str],
+        delimiter: str,
+        stamps: StampColumn,
+        *,
+        ordered: bool,
     ) -> None:
         self._path = path
         self._name = path.name
@@ -85,6 +97,7 @@ class _File:
         self._columns = columns
         self._delimiter = delimiter
         self._stamps = stamps
+        self._ordered = ordered
 
     def batches(self) -> Iterator[Batch]:
         source = blocks(self._pieces)
@@ -160,7 +173,12 @@ class _File:
             end = ends[fits] if place == width - 1 else marks[firsts + place]
             return _cut(block, characters, begin, end)
 
-        return self._batch({name: column(place) for name, place in places.items()}, numbers[fits], bad)
+        def labels(number: int) -> list[str]:
+            row = number - line
+            text = block[int(starts[row]) : int(ends[row])].decode("utf-8", "replace")
+            return _labels(text.split(self._delimiter), places[self._timestamp])
+
+        return self._batch({name: column(place) for name, place in places.items()}, numbers[fits], bad, labels)
 
     def _quoted(self, source: Iterator[bytes], line: int, places: Mapping[str, int], width: int) -> Iterator[Batch]:
         """Read the rest of a file with the standard library's reader; a quoted cell may span lines and blocks."""
@@ -175,11 +193,21 @@ class _File:
                 if isinstance(row, str) or len(row) != width
             ]
             columns = {name: Words([row[place] for _, row in used]) for name, place in places.items()}
-            yield self._batch(columns, np.array([number for number, _ in used], np.int64), bad)
+            by_line = dict(used)
 
-    def _batch(self, columns: Mapping[str, Cells], lines: Counts, bad: list[tuple[int, str]]) -> Batch:
+            def labels(number: int, rows: Mapping[int, list[str]] = by_line) -> list[str]:
+                return _labels(rows[number], places[self._timestamp])
+
+            yield self._batch(columns, np.array([number for number, _ in used], np.int64), bad, labels)
+
+    def _batch(self, columns: Mapping[str, Cells], lines: Counts, bad: list[tuple[int, str]], labels: Labels) -> Batch:
         stamps = self._stamps.instants(columns[self._timestamp], self._name, lines)
-        return Batch.timed(self._name, lines, stamps, columns, bad)
+        return Batch.timed(self._name, lines, stamps, columns, bad, labels if self._ordered else None)
+
+
+def _labels(cells: Sequence[str], time: int) -> list[str]:
+    """What a row says beside its time and its numbers."""
+    return ["" if place == time else label_of(cell) for place, cell in enumerate(cells)]
 
 
 def _numbered(reader: Iterator[list[str]], line: int) -> Iterator[tuple[int, list[str] | str]]:

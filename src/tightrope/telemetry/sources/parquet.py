@@ -20,7 +20,7 @@ from tightrope.telemetry.options import Options, did_you_mean
 from tightrope.telemetry.questions import Answer, Ask, Horizon, Tell
 from tightrope.telemetry.sources.files import NO_ROWS, find
 from tightrope.telemetry.stamps import StampColumn, stamp_layout
-from tightrope.telemetry.tables import compiled
+from tightrope.telemetry.tables import ORDERS, compiled, label_of
 from tightrope.telemetry.tally import Batch, columns_of, tally_rows
 
 _ROWS = 1 << 16  # rows of a batch
@@ -39,6 +39,7 @@ class ParquetFiles:
         self._stamps = StampColumn(stamp_layout(options))
         self._resolution_s = options.seconds("resolution")
         self._events = options.choice("rows", ("samples", "events"), "samples") == "events"
+        self._ordered = options.choice("order", ORDERS, ORDERS[0]) == ORDERS[0]
         options.given("path")
         options.done()
 
@@ -73,10 +74,13 @@ class ParquetFiles:
                 if missing:
                     known = did_you_mean(missing[0], table.schema_arrow.names, "it has")
                     raise DataError(f"{path} has no column {missing[0]!r}", remedy=known)
+                told = [one.name for one in table.schema_arrow if self._ordered and _tells_apart(one.type, pa)]
+                told = [name for name in told if name != self._timestamp]
                 line = 1
-                for some in table.iter_batches(batch_size=_ROWS, columns=names):
+                for some in table.iter_batches(batch_size=_ROWS, columns=list(dict.fromkeys([*names, *told]))):
                     tell(path.name, line + some.num_rows - 1, table.metadata.num_rows)
-                    yield self._batch(path.name, line, {name: some.column(name) for name in names}, pa)
+                    arrays = {name: some.column(name) for name in names}
+                    yield self._batch(path.name, line, arrays, [some.column(name) for name in told], pa)
                     line += some.num_rows
             except (pa.ArrowInvalid, pa.ArrowException, OSError, EOFError) as error:
                 raise DataError(
@@ -84,7 +88,7 @@ class ParquetFiles:
                     remedy="check path and type of the data source",
                 ) from None
 
-    def _batch(self, file: str, line: int, arrays: dict[str, Any], pa: Any) -> Batch:
+    def _batch(self, file: str, line: int, arrays: dict[str, Any], told: Sequence[Any], pa: Any) -> Batch:
         columns = {name: _cells(array, pa) for name, array in arrays.items()}
         stamps = arrays[self._timestamp]
         lines = np.arange(line, line + len(stamps))
@@ -92,7 +96,11 @@ class ParquetFiles:
             read = _typed_instants(stamps, pa)
         else:
             read = self._stamps.instants(columns[self._timestamp], file, lines)
-        return Batch.timed(file, lines, read, columns, [])
+
+        def labels(number: int) -> list[str]:
+            return [label_of(str(one[number - line].as_py() or "")) for one in told]
+
+        return Batch.timed(file, lines, read, columns, [], labels if self._ordered else None)
 
 
 def _unpacked(path: Path, stack: ExitStack) -> Any:
@@ -106,6 +114,13 @@ def _unpacked(path: Path, stack: ExitStack) -> Any:
         shutil.copyfileobj(packed, whole)
     whole.seek(0)
     return whole
+
+
+def _tells_apart(kind: Any, pa: Any) -> bool:
+    """Whether a column of this type may tell one series from another: texts and yes or no, no numbers and no times."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind))
 
 
 def _cells(array: Any, pa: Any) -> Cells:
