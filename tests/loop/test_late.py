@@ -296,3 +296,30 @@ def test_how_far_a_recording_was_moved_is_stored_with_its_slices(begin: Begin) -
     world.write(SOURCE + slo("plain").replace("0.99", "0.9"))
     world.turn(record.end + 10)
     assert world.idle[-1].feed.wanted[0].shift_s == 5 * 86400
+
+
+def test_whoever_asks_for_what_was_drawn_up_does_not_wait_for_the_turn(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain")), quiet(8, 300)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    drawn = world.live.assessment("plain")
+    world.feed("plain", replace(record, start=record.start + STEP))
+    turning, go_on, real = Event(), Event(), world.slices.write_in
+
+    def slow(connection: Any, batch: Any) -> None:
+        turning.set()
+        go_on.wait(20)
+        real(connection, batch)
+
+    world.slices.write_in = slow  # type: ignore[method-assign]
+    turner = Thread(target=world.turn, args=(record.end + STEP + 5,))
+    turner.start()
+    assert turning.wait(10)
+    found: list[Any] = []
+    asker = Thread(target=lambda: found.append(world.live.assessment("plain")))
+    asker.start()
+    asker.join(10)
+    assert found == [drawn]
+    go_on.set()
+    turner.join(10)
+    assert world.live.assessment("plain").statement.at == record.end + STEP

@@ -14,7 +14,10 @@ import pytest
 from tests.loop.live_worlds import SOURCE, START, STEP, World, cut, replayed, slo, traffic
 from tightrope.base.errors import SourceUnreachableError
 from tightrope.loop.feeds import Fed
+from tightrope.sli.hours import by_the_hour
 from tightrope.sli.slices import Slices
+from tightrope.state.database import opened
+from tightrope.telemetry.rollup.store import RAW, HourStore
 
 FLEET = (
     SOURCE
@@ -347,3 +350,30 @@ def test_a_wrong_metric_of_one_objective_leaves_the_others_received(begin: Begin
     assert world.live.assessment("plain").statement.total == 10
     (wrong,) = [one for one in world.live.backfills() if one.series == "wrong"]
     assert "a{b=" in wrong.error
+
+
+def test_what_is_let_go_of_stays_by_the_hour_and_changes_no_figure(begin: Begin) -> None:
+    world, record = begin(SOURCE + slo("plain"), keep_s=2 * 86400), traffic(15, 9 * 1440)
+    world.feed("plain", record)
+    world.turn(record.end + 5)
+    told = world.live.assessment("plain")
+    (track,) = world.live.tracks
+    assert track.series is not None
+    world.live.tidy()
+    start = world.slices.begin_of(track.series)
+    assert start is not None
+    assert start > START
+    with opened(world.where) as database:
+        hours = HourStore(database).read(track.series, RAW, STEP, 1)
+    wanted = by_the_hour(record.between(START, start))
+    assert [one.tolist() for one in hours.columns] == [one.tolist() for one in wanted.columns]
+    world.begin()
+    world.feed("plain", record)  # a file that is read again tells of what was let go of
+    world.turn(record.end + 6)
+    now = world.live.assessment("plain")
+    assert (now.statement, now.history.memory) == (told.statement, told.history.memory)
+    world.live.tidy()
+    with opened(world.where) as database:
+        again = HourStore(database).read(track.series, RAW, STEP, 1)
+    assert [one.tolist() for one in again.columns] == [one.tolist() for one in wanted.columns]
+    assert world.slices.too_late == 0

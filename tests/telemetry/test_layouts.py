@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.telemetry.wire import HEADERS, Series, sent
+from tightrope.telemetry.receivers.bodies import Raw
 from tightrope.telemetry.receivers.layouts import Layouts
 from tightrope.telemetry.receivers.remote_write import RemoteWrite
 from tightrope.telemetry.samples import Book, Delivery
@@ -33,11 +34,12 @@ def body(samples: list[tuple[float, int]]) -> bytes:
 
 @given(st.lists(st.lists(st.tuples(VALUES, TIMES), min_size=5, max_size=5), min_size=3, max_size=8))
 def test_whatever_came_before_a_body_says_the_same(bodies: list[list[tuple[float, int]]]) -> None:
-    known = RemoteWrite(compiled=False)
+    known, compiled = RemoteWrite(compiled=False), RemoteWrite()
     for one in bodies:
         written = body(one)
         first = RemoteWrite(compiled=False).check(written, HEADERS, NOW).delivery
         assert told(known.check(written, HEADERS, NOW).delivery) == told(first)
+        assert told(compiled.check(written, HEADERS, NOW).delivery) == told(first)
 
 
 @pytest.mark.parametrize("compiled", [False, None])
@@ -46,7 +48,7 @@ def test_a_layout_is_known_from_the_third_time_on(compiled: bool | None, monkeyp
     found: list[bool] = []
     real = Layouts.read
 
-    def heard(self: Layouts, raw: bytes) -> object:
+    def heard(self: Layouts, raw: Raw) -> object:
         samples = real(self, raw)
         found.append(samples is not None)
         return samples
@@ -76,5 +78,5 @@ def test_a_layout_takes_no_more_than_its_share() -> None:
     raw = b"\x0a\x7f" + bytes(300)
     for _ in range(3):
         layouts.learn(raw, np.zeros(1, np.int64), np.array([100], np.int64))
-    assert layouts.read(b"") is None
-    assert layouts.read(raw) is not None
+    assert layouts.read(Raw.of(b"")) is None
+    assert layouts.read(Raw.of(raw)) is not None

@@ -87,8 +87,13 @@ def compact(data: str) -> None:
 @store.command("export")
 @click.argument("file", type=click.Path(dir_okay=False))
 @data_option(required=True)
-def export(file: str, data: str) -> None:
+@click.option("--hours", is_flag=True, help="Write the sums by the hour of slices that were let go of instead.")
+def export(file: str, data: str, hours: bool) -> None:
     """Write every slice to the Parquet FILE."""
     from tightrope.loop.usecases import export as write
+    from tightrope.loop.usecases import export_hours
 
+    if hours:
+        say(f"wrote {export_hours(data, file):,} hours to {file}")
+        return
     say(f"wrote {write(data, file):,} slices to {file}")

@@ -40,15 +40,20 @@ class Drawing:
         self._drawn = {}
 
     def assessment(self, key: str) -> Assessment:
-        """Where a track stands; raises `KeyError` where it was not evaluated yet."""
+        """Where a track stands; raises `KeyError` where it was not evaluated yet.
+
+        What was drawn up since its last evaluation is there at once, also while the loop turns.
+        """
+        drawn = self._known(key)
+        if drawn is not None:
+            return drawn
         with self._lock:
+            drawn = self._known(key)
+            if drawn is not None:
+                return drawn
             track = self._watch.tracks.get(key)
             if track is None or track.evaluated_to is None or track.plan is None:
                 raise KeyError(key)
-            drawn = self._drawn.get(key)
-            doubts = (track.error,) if track.error else ()
-            if drawn is not None and drawn[0] == track.evaluated_to and drawn[1].doubts == doubts:
-                return drawn[1]
             found = Assessment(
                 track.slo,
                 track.objective,
@@ -60,12 +65,19 @@ class Drawing:
                 _history(track),
                 track.incidents,
                 track.quality,
-                doubts,
+                _doubts(track),
                 track.whole,
                 track.watched,
             )
             self._drawn[key] = (track.evaluated_to, found)
             return found
+
+    def _known(self, key: str) -> Assessment | None:
+        """What was drawn up of a track, if it was not evaluated since; a turn under way may evaluate it any moment."""
+        track, drawn = self._watch.tracks.get(key), self._drawn.get(key)
+        if track is None or drawn is None or drawn[0] != track.evaluated_to or drawn[1].doubts != _doubts(track):
+            return None
+        return drawn[1]
 
     def _units(self, track: Track, at: int) -> Callable[[], Slices]:
         return lambda: self._records.units(track, None, at)
@@ -123,6 +135,10 @@ class Drawn(Mapping[str, Assessment]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _doubts(track: Track) -> tuple[str, ...]:
+    return (track.error,) if track.error else ()
 
 
 def _history(track: Track) -> History:

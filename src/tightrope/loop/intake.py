@@ -148,9 +148,9 @@ class Intake:
 
     def _take_fed(self, found: Sequence[tuple[Track, Fed]], now: int, taken: Taken) -> None:
         """Take in what was brought of some tracks, one piece of each."""
-        alike: dict[tuple[int, int], list[tuple[Track, Fed]]] = {}
+        alike: dict[tuple[int, int], list[tuple[Track, Slices]]] = {}
         for track, fed in found:
-            slices = fed.slices
+            slices = self._kept(track, fed.slices)
             track.quality = fed.quality if fed.quality.rows or not track.quality.rows else track.quality
             if not self._belongs(track, slices):
                 continue
@@ -162,14 +162,19 @@ class Intake:
                 continue
             taken.asked[track.series] = Asked(track.series, track.asked_from, track.asked_to, fed.shift_s)
             if len(slices):
-                alike.setdefault((slices.start, slices.end), []).append((track, fed))
+                alike.setdefault((slices.start, slices.end), []).append((track, slices))
         for (start, end), group in alike.items():
             known = self._records.read_each([track for track, _ in group], start, end)
-            for (track, fed), (_, old) in zip(group, known, strict=True):
+            for (track, slices), (_, old) in zip(group, known, strict=True):
                 if isinstance(old, DataError):  # what one record holds is no matter of the others
                     track.error = old.message
                 else:
-                    self._take_slices(track, old, fed.slices, taken)
+                    self._take_slices(track, old, slices, taken)
+
+    def _kept(self, track: Track, slices: Slices) -> Slices:
+        """Leave out what was let go of: a file that is read again tells of it again."""
+        begin = None if track.series is None else self._slices.begin_of(track.series)
+        return slices if begin is None or slices.start >= begin else slices.between(begin, max(begin, slices.end))
 
     def _take_slices(self, track: Track, old: Slices, slices: Slices, taken: Taken) -> None:
         """Keep what is new of some slices of a track."""

@@ -92,23 +92,23 @@ class Receiving:
             raise UsageError(f"nothing of the type {kind!r} is received")
         if self.waiting > MOST_WAITING:
             raise BusyError(f"{self.waiting:,} samples are waiting to be counted", retry_after_s=5)
-        checked = receiver.check(body, headers, self._now())
-        own = object()
-        with self._arriving:
-            self._on_their_way[own] = self._stored_to  # what is on its way gets a later number
-        try:
+        with self._slices.arriving():
+            checked = receiver.check(body, headers, self._now())
+            own = object()
+            with self._arriving:
+                self._on_their_way[own] = self._stored_to  # what is on its way gets a later number
             try:
                 sequence = self._slices.receive(kind, checked.kept, self._now())
+                with self._arriving:
+                    self._arrived.append((sequence, kind, checked.delivery))
+                    self._stored_to = max(self._stored_to, sequence)
+                    self.waiting += checked.count
             except StoreError as error:
                 self.unstored = error.message
                 raise
-            with self._arriving:
-                self._arrived.append((sequence, kind, checked.delivery))
-                self._stored_to = max(self._stored_to, sequence)
-                self.waiting += checked.count
-        finally:
-            with self._arriving:
-                del self._on_their_way[own]
+            finally:
+                with self._arriving:
+                    del self._on_their_way[own]
         self._nudge()
         return int(checked.count)
 
@@ -142,7 +142,11 @@ class Receiving:
                 else:
                     self._steps[one.column] = asked.step_s
                     group.append(one)
-            counting = Counting(kind, [(number, Request(one.slo, one.objective)) for number, one in enumerate(group)])
+            counting = Counting(
+                kind,
+                [(number, Request(one.slo, one.objective)) for number, one in enumerate(group)],
+                compiled=getattr(self.receivers.get(kind), "compiled", False),
+            )
             pieces = self._slices.load_states(f"counted.{kind}.")
             if pieces:
                 counting.restore_pieces(pieces)
@@ -190,17 +194,17 @@ class Receiving:
 
     def _take_touched(self, columns: Column, touched: Touched, taken: Taken) -> None:
         """Take in the slices that received samples changed, all at once; of rows of one slice the later one counts."""
-        rows = _last_of_each(touched)
-        whose = columns[touched.tracks[rows]]
+        news = _last_of_each(touched)
+        whose = columns[news.tracks]
         self._make_records(whose)
         marks = self._watch.marks
-        rows = rows[marks.series[whose] >= 0]
-        news = Touched(*(getattr(touched, one.name)[rows] for one in fields(Touched)))
-        whose = columns[news.tracks]
+        recorded = (marks.series[whose] >= 0) & self._slices.in_time(marks.series[whose], news.slots)
+        if not recorded.all():
+            news, whose = _cut(news, recorded), whose[recorded]
         late = news.slots * marks.step_s[whose] < marks.evaluated_to[whose]
         if late.any():
             keep = self._corrected(whose, news, late, taken)
-            news, whose = Touched(*(getattr(news, one.name)[keep] for one in fields(Touched))), whose[keep]
+            news, whose = _cut(news, keep), whose[keep]
         self._note(whose, news)
         series = marks.series[whose].astype(np.int32)
         taken.news.add(series, news.slots, news.bad, news.total, news.covered)
@@ -247,17 +251,18 @@ class Receiving:
         """Keep new rows at hand, and note how far records reach."""
         marks = self._watch.marks
         steps = marks.step_s[whose]
-        np.maximum.at(marks.fed_to, whose[news.covered], ((news.slots + 1) * steps)[news.covered])
+        ends = np.where(news.covered, (news.slots + 1) * steps, UNKNOWN)
+        np.maximum.at(marks.fed_to, whose, ends)
         for step in _distinct(steps):
             board = self._watch.board(step)
-            mine = steps == step
+            mine = _where(steps == step)
             places, when = marks.place[whose[mine]], news.slots[mine]
             bad, total, covered = news.bad[mine], news.total[mine], news.covered[mine]
             newest = int(when.max()) - KEPT_ROWS
             done = marks.evaluated_to[whose[mine]]
             recent = when >= np.where(done >= 0, np.minimum(done // step, newest), newest)
             for slot in _distinct(when[recent]):
-                here = recent & (when == slot)
+                here = _where(recent & (when == slot))
                 row, at = board.row(slot), places[here]
                 row.bad[at], row.total[at], row.covered[at] = bad[here], total[here], covered[here]
 
@@ -284,15 +289,24 @@ class Receiving:
         self._covered_at, self._covered_to = now, through
 
 
-def _last_of_each(touched: Touched) -> Column:
+def _last_of_each(touched: Touched) -> Touched:
     """Of the rows of one slice the last one, in the order of tracks and slices."""
     if len(_distinct(touched.slots)) == 1 and (np.diff(touched.tracks) > 0).all():
-        return np.arange(len(touched))
+        return touched
     order = np.lexsort((touched.slots, touched.tracks))
     tracks, slots = touched.tracks[order], touched.slots[order]
     last = np.ones(len(order), np.bool_)
     last[:-1] = (tracks[1:] != tracks[:-1]) | (slots[1:] != slots[:-1])
-    return order[last]
+    return _cut(touched, order[last])
+
+
+def _cut(touched: Touched, rows: npt.NDArray[Any]) -> Touched:
+    return Touched(*(getattr(touched, one.name)[rows] for one in fields(Touched)))
+
+
+def _where(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | slice:
+    """The rows that are chosen; all of them are a slice, which copies nothing."""
+    return slice(None) if chosen.all() else chosen
 
 
 def _distinct(values: Column) -> list[int]:

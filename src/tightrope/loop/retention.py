@@ -1,9 +1,13 @@
-"""Retention: what was stored turn by turn is folded into chunks, and what nobody looks back at is let go of."""
+"""Retention: what was stored turn by turn is folded into chunks, and what nobody looks back at goes, all but its sums.
+
+What goes is summed up by the hour in the same transaction. Budgets, alerts, replays and decisions never read the hours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from threading import RLock
+from typing import Any
 
 from tightrope.base.units import DAY_S
 from tightrope.engine.step import Memory, advance
@@ -11,9 +15,15 @@ from tightrope.loop.assess import Asker, asks, out_of_scope_of
 from tightrope.loop.records import Records
 from tightrope.loop.store import LiveStore, Remembered
 from tightrope.loop.tracks import Track
+from tightrope.sli.hours import by_the_hour
+from tightrope.sli.slices import Slices
 from tightrope.specs.model import Gaps
 from tightrope.state.database import Database
+from tightrope.telemetry.rollup.store import RAW, HourStore
 from tightrope.telemetry.store import SliceStore
+
+KEEP_HOURS_S = 5 * 365 * DAY_S
+"""How long hours are kept, unless it is told."""
 
 BASE = "base:"
 """What the name of a memory begins with that a replay starts from, because older slices were let go of."""
@@ -26,6 +36,7 @@ class Retention:
         records: What is known of slices.
         database, slices, memories: The store.
         keep_s: How long slices are kept beyond what anything looks back at, seconds; None: for ever.
+        keep_hours_s: How long the sums by the hour of older ones are kept, seconds.
         lock: Held while the loop is looked at.
         ends: Whether the loop ends.
     """
@@ -40,13 +51,15 @@ class Retention:
         keep_s: int | None,
         lock: RLock,
         ends: Callable[[], bool],
+        keep_hours_s: int = KEEP_HOURS_S,
     ) -> None:
         self._records = records
         self._watch = records.watch
         self._database = database
         self._slices = slices
         self._memories = memories
-        self._keep_s = keep_s
+        self._hours = HourStore(database)
+        self._keep_s, self._keep_hours_s = keep_s, keep_hours_s
         self._lock = lock
         self._ends = ends
 
@@ -56,6 +69,7 @@ class Retention:
             pass
         if self._keep_s is not None:
             self._prune(now - self._keep_s)
+            self._hours.prune(now - max(self._keep_s, self._keep_hours_s))
 
     def _prune(self, before: int) -> None:
         """Let go of slices older than *before*, having noted what they led to: a replay goes on from there."""
@@ -68,7 +82,10 @@ class Retention:
                 for series, keep_from in self._noted(track, cut).items():
                     old[series] = min(keep_from, old.get(series, keep_from))
         for series, keep_from in old.items():
-            self._slices.prune(keep_from, [series])
+            self._slices.prune(keep_from, [series], self._fold)
+
+    def _fold(self, connection: Any, series: int, slices: Slices) -> None:
+        self._hours.fold_in(connection, series, RAW, by_the_hour(slices))
 
     def _noted(self, track: Track, cut: int) -> dict[int, int]:
         """Note what a track's slices until *cut* led to; tells from where on each of its records is still wanted."""

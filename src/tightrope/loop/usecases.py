@@ -17,9 +17,11 @@ from tightrope.state.database import SCHEMA, opened
 from tightrope.state.journal import Journal
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.received import RECEIVED
+from tightrope.telemetry.rollup.store import RAW, HourStore
 from tightrope.telemetry.store import SliceStore
 
 _LEAST_ROOM = 512 * 2**20
+_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,49 @@ def export(where: str, target: str) -> int:
     return written
 
 
+def export_hours(where: str, target: str) -> int:
+    """Write what slices that were let go of added up to, hour by hour, to a Parquet file; returns how many hours.
+
+    Columns: ``track``, ``series``, ``start`` (UTC), ``length_s``, ``scale``, ``bad``, ``total``, ``known`` (slices that
+    were measured) and ``slices`` (all of them, gaps included).
+
+    Raises:
+        UsageError: pyarrow is not installed, or the file is there already.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise UsageError("Parquet needs pyarrow, which is not installed", remedy="install tightrope[parquet]") from None
+    if Path(target).exists():
+        raise UsageError(f"{target} is there already", remedy="give another name")
+    names = ["series", "start", "length_s", "scale", "bad", "total", "known", "slices"]
+    schema = pa.schema(
+        [("track", pa.dictionary(pa.int32(), pa.string()))]
+        + [(name, pa.timestamp("s", tz="UTC") if name == "start" else pa.int64()) for name in names]
+    )
+    written = 0
+    with opened(where) as database, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        hours = HourStore(database)
+        for number, key in SliceStore(database).records().items():
+            found = hours.read(number, RAW, key.step_s, key.scale)
+            count = len(found)
+            if not count:
+                continue
+            starts = pa.array([found.start + at * found.step_s for at in range(count)], pa.int64())
+            columns = [
+                pa.array([key.name] * count, pa.string()).dictionary_encode(),
+                pa.array([number] * count, pa.int64()),
+                starts.cast(pa.timestamp("s", tz="UTC")),
+                pa.array([found.step_s] * count, pa.int64()),
+                pa.array([found.scale] * count, pa.int64()),
+                *(pa.array(column) for column in found.columns),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            written += count
+    return written
+
+
 def examine(
     specs: Callable[[], Specs], where: str, ask: Callable[[str], tuple[bool, str]] | None = None
 ) -> Iterator[Check]:
@@ -212,6 +257,11 @@ def _store(where: str) -> Iterator[Check]:
     if look.waiting:
         yield Check("inbox", "ok", f"{look.waiting:,} deliveries wait to be counted")
     with opened(where) as database:
+        yield from _ticks(SliceStore(database))
+        past = HourStore(database).kept()
+        if past.start is not None and past.end is not None:
+            said = f"{past.records} records by the hour from {time_text(past.start)} to {time_text(past.end)}"
+            yield Check("past", "ok", f"{said}, {past.size / 2**20:.1f} MiB")
         broken = Journal(database).verify().broken
     if broken:
         row = broken[0]
@@ -222,6 +272,18 @@ def _store(where: str) -> Iterator[Check]:
         free = shutil.disk_usage(where).free
         said = f"{free / 2**30:.1f} GiB free"
         yield Check("disk", "ok" if free > _LEAST_ROOM else "!", said, "" if free > _LEAST_ROOM else "make room")
+
+
+def _ticks(store: SliceStore) -> Iterator[Check]:
+    names = {number: key.name for number, key in store.records().items()}
+    for harm in store.damaged():
+        if harm.series is None:
+            whose = "whose slices are in it cannot be told, so no record can be read"
+        else:
+            found = sorted({names.get(number, f"record {number}") for number in harm.series.tolist()})
+            more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+            whose = f"what cannot be read is {', '.join(found[:_TOLD])}{more}"
+        yield Check("slices", "x", f"{harm.error.message}; {whose}", harm.error.remedy)
 
 
 def worst(checks: Sequence[Check]) -> int:

@@ -21,7 +21,7 @@ from tightrope.base.errors import NotFoundError, StoreError, TightropeError, Usa
 FILE = "tightrope.db"
 """The name of the SQLite file in the directory that the user gave."""
 
-SCHEMA = "0011"
+SCHEMA = "0012"
 """The newest migration that this version knows."""
 
 VERSION_TABLE = "tightrope_version"

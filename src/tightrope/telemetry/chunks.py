@@ -53,7 +53,7 @@ def per_chunk(step_s: int) -> int:
 
 def packed(chunk: Chunk) -> bytes:
     """Write a chunk as bytes; its place is not in them."""
-    total, total_width = shuffled(_differences(chunk.total))
+    total, total_width = shuffled(differences(chunk.total))
     bad, bad_width = shuffled(chunk.bad)
     whole = bool(chunk.covered.all())
     mask = b"" if whole else np.packbits(chunk.covered).tobytes()
@@ -81,7 +81,7 @@ def unpacked(first: int, blob: bytes) -> Chunk:
         else np.ones(count, np.bool_)
     )
     total, bad = gathered(content, 0, count, total_width), gathered(content, at, count, bad_width)
-    return Chunk(first, bad, _added_up(total) if version == _VERSION else total, covered)
+    return Chunk(first, bad, added_up(total) if version == _VERSION else total, covered)
 
 
 def shuffled(values: npt.NDArray[np.integer[Any]]) -> tuple[bytes, int]:
@@ -104,7 +104,7 @@ def gathered(content: bytes, at: int, count: int, width: int) -> Counts:
     return np.ascontiguousarray(columns.reshape(width, count).T).view(f"<u{width}").reshape(count).astype(np.int64)
 
 
-def _differences(values: Counts) -> npt.NDArray[np.uint64]:
+def differences(values: Counts) -> npt.NDArray[np.uint64]:
     """Each count less the one before, the sign in the lowest bit."""
     steps = values.copy()
     steps[1:] -= values[:-1]
@@ -112,7 +112,8 @@ def _differences(values: Counts) -> npt.NDArray[np.uint64]:
     return folded.view(np.uint64)
 
 
-def _added_up(differences: Counts) -> Counts:
-    folded = differences.view(np.uint64)
+def added_up(steps: Counts) -> Counts:
+    """The counts of which `differences` told the steps."""
+    folded = steps.view(np.uint64)
     found: Counts = np.cumsum((folded >> np.uint64(1)).view(np.int64) ^ -(folded & np.uint64(1)).view(np.int64))
     return found

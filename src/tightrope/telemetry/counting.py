@@ -22,7 +22,7 @@ from tightrope.base.errors import DataError
 from tightrope.base.values import dataclass
 from tightrope.sli.slices import MILLIONTH, Counts, Mask
 from tightrope.specs.model import Comparison
-from tightrope.telemetry.cells import Numbers, exact, exact_count
+from tightrope.telemetry.cells import LARGEST_COUNT, Numbers, exact, exact_count
 from tightrope.telemetry.pieces import read, written
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.questions import Role
@@ -50,6 +50,7 @@ FORGOTTEN_S = 2 * 86400
 """A series without a sample for so long is forgotten when room is needed."""
 
 _MS = 1000
+_END_MS = END_MICROS // _MS
 _SHORTEST, _LONGEST = 16, 720  # slices whose sums are kept
 _UNSEEN, _UNWANTED = -2, -1
 _OPS = (Comparison.LT, Comparison.LTE, Comparison.GT, Comparison.GTE)
@@ -121,14 +122,16 @@ class Counting:
     Args:
         kind: The type of the data sources.
         wanted: The objectives, each with the number that its slices are handed out by.
+        compiled: Count what is of the usual kind with compiled code, which needs numba. It finds the same.
 
     Raises:
         UsageError: A metric's spec is wrong.
     """
 
-    def __init__(self, kind: str, wanted: Sequence[tuple[int, Request]]) -> None:
+    def __init__(self, kind: str, wanted: Sequence[tuple[int, Request]], *, compiled: bool = False) -> None:
         self.kind = kind
         self.account = Account()
+        self._kernel: Any = _kernel() if compiled else None
         tracks = [track(kind, number, request) for number, request in wanted]
         self._numbers = [one.number for one in tracks]
         self._boards: dict[tuple[Measure, int, int], _Board] = {}
@@ -199,7 +202,8 @@ class Counting:
         known = self._meters.get(meter.identity)
         if known is None:
             board = self._boards.setdefault(
-                (meter.measure, meter.scale, meter.step_s), _Board(meter.measure, meter.scale, meter.step_s)
+                (meter.measure, meter.scale, meter.step_s),
+                _Board(meter.measure, meter.scale, meter.step_s, self._kernel),
             )
             known = self._meters[meter.identity] = (board, board.add_meter(meter))
             for selector in meter.selectors:
@@ -210,30 +214,79 @@ class Counting:
         for delivery in deliveries:
             for pushed in delivery.slices:
                 self._take_slice(pushed, delivery.at)
-        series = [self._resolved(delivery.samples) for delivery in deliveries]
         samples = [delivery.samples for delivery in deliveries]
-        limits = [
-            np.full(len(one), (delivery.at + AHEAD_S) * _MS) for one, delivery in zip(samples, deliveries, strict=True)
-        ]
-        rows = _Rows(
-            _one(series),
+        book = samples[0].book
+        numbers, times, values = (
+            _one([one.numbers for one in samples]),
             _one([one.times for one in samples]),
             _one([one.values for one in samples]),
-            None if samples[0].begun is None else _one([one.begun for one in samples if one.begun is not None]),
+        )
+        begun = None if samples[0].begun is None else _one([one.begun for one in samples if one.begun is not None])
+        increments = (
             None
             if samples[0].increments is None
-            else _one([one.increments for one in samples if one.increments is not None]),
+            else _one([one.increments for one in samples if one.increments is not None])
         )
+        done = 0
+        if self._kernel is not None and begun is None and increments is None and len(numbers):
+            received = [delivery.at for delivery in deliveries]
+            done = self._take_usual(book, numbers, times, values, min(received), max(received))
+        if done == len(numbers):
+            return
+        latest = _one(
+            [
+                np.full(len(one), (delivery.at + AHEAD_S) * _MS)
+                for one, delivery in zip(samples, deliveries, strict=True)
+            ]
+        )[done:]
+        rows = _Rows(self._resolved(book, numbers[done:]), times[done:], values[done:], begun, increments)
         wanted = rows.series >= 0
-        latest = _one(limits)
-        credible = (rows.times > 0) & (rows.times <= latest) & (rows.times < END_MICROS // _MS)
+        credible = (rows.times > 0) & (rows.times <= latest) & (rows.times < _END_MS)
         credible &= rows.times >= latest - (AHEAD_S + AGO_S) * _MS
         self.account.unwanted += len(wanted) - int(wanted.sum())
         self.account.ahead += int((wanted & ~credible).sum())
         rows = rows.cut(wanted & credible)
         # Sums are kept for some hours: what spans more is counted piece by piece.
-        for piece in rows.pieces(min((board.reach_ms for board in self._boards.values()), default=_MS)):
+        for piece in rows.pieces(self._reach_ms):
             self._count(piece)
+
+    @property
+    def _reach_ms(self) -> int:
+        """How far apart samples that are counted at once may be."""
+        return min((board.reach_ms for board in self._boards.values()), default=_MS)
+
+    def _take_usual(
+        self, book: Book, numbers: Counts, times: Counts, values: Values, received_from: int, received_to: int
+    ) -> int:
+        """Count samples with compiled code as far as they are of the usual kind; tells how many that were."""
+        if int(times.max()) - int(times.min()) >= self._reach_ms:
+            return 0
+        state, size = self._series, len(numbers)
+        series, when = np.empty(size, np.int64), np.empty(size, np.int64)
+        now, before = np.empty(size, np.float64), np.empty(size, np.float64)
+        done, count = self._kernel.pick(
+            numbers,
+            times,
+            values,
+            self._followed(book),
+            state.times,
+            state.values,
+            state.known,
+            state.ended,
+            max(1, (received_to - AGO_S) * _MS),
+            min((received_from + AHEAD_S) * _MS, _END_MS - 1),
+            series,
+            when,
+            now,
+            before,
+        )
+        self.account.taken += count
+        self.account.unwanted += done - count
+        if count:
+            rows = _Rows(series[:count], when[:count], now[:count], None, None)
+            for board in self._boards.values():
+                board.take_usual(rows, before[:count], self.account, self._pending)
+        return int(done)
 
     def _count(self, rows: _Rows) -> None:
         state, account = self._series, self.account
@@ -278,19 +331,23 @@ class Counting:
         for board in self._boards.values():
             board.take(rows, sound, previous, known, restarted, self.account, self._pending)
 
-    def _resolved(self, samples: Samples) -> Counts:
-        """Tell the series of each sample; below 0: nobody wants it."""
-        book = samples.book
+    def _followed(self, book: Book) -> Counts:
+        """The series by the numbers of a book."""
         if book is not self._book:
             self._book, self._of_book = book, np.full(len(book) + _ROOM, _UNSEEN)
         elif len(book) > len(self._of_book):
             self._of_book = _grown(self._of_book, 2 * len(book), _UNSEEN)
-        series = self._of_book[samples.numbers]
+        return self._of_book
+
+    def _resolved(self, book: Book, numbers: Counts) -> Counts:
+        """Tell the series of each sample; below 0: nobody wants it."""
+        of_book = self._followed(book)
+        series = of_book[numbers]
         unseen = series == _UNSEEN
         if unseen.any():
-            for number in np.unique(samples.numbers[unseen]).tolist():
-                self._of_book[number] = self._greet(book.labels[number])
-            series = self._of_book[samples.numbers]
+            for number in np.unique(numbers[unseen]).tolist():
+                of_book[number] = self._greet(book.labels[number])
+            series = of_book[numbers]
         return series
 
     def _greet(self, written: bytes) -> int:
@@ -492,7 +549,8 @@ class _Board:
 
     ARRAYS = 8
 
-    def __init__(self, measure: Measure, scale: int, step_s: int) -> None:
+    def __init__(self, measure: Measure, scale: int, step_s: int, kernel: Any) -> None:
+        self._kernel: Any = kernel if measure is Measure.COUNTER else None
         self._measure = measure
         self._scale = scale
         self._step_s = step_s
@@ -536,6 +594,7 @@ class _Board:
         order = order[owners[order] >= 0]
         self._users = order % max(1, len(self._tracks))
         self._users_from = np.searchsorted(owners[order], np.arange(len(self._meters) + 1))
+        self._used = np.zeros(len(self._tracks), np.bool_)
         self.unlink()
 
     def unlink(self) -> None:
@@ -620,6 +679,36 @@ class _Board:
         slots = (times - 1) // (self._step_s * _MS)
         self._add(row, self._cells(meters, slots), slots, amounts, used, account, pending)
 
+    def take_usual(self, rows: _Rows, previous: Values, account: Account, pending: list[Touched]) -> None:
+        """Add rows of counters that go on from the value before; see `take`."""
+        done = 0
+        if self._kernel is not None:
+            done = self._kernel.add(
+                rows.series,
+                rows.times,
+                rows.values,
+                previous,
+                self._link_from,
+                self._link_count,
+                self._linked_meters,
+                self._begun,
+                self._slots,
+                self._amounts,
+                self._points,
+                self._spoilt,
+                self._dirty,
+                self._touched,
+                self._unstored,
+                len(self._meters),
+                self._step_s * _MS,
+                self._scale,
+                float(min(LARGEST_COUNT // self._scale, 2**53)),
+            )
+        if done < len(rows):
+            rows, count = rows.cut(np.arange(done, len(rows))), len(rows) - done
+            every, none = np.ones(count, np.bool_), np.zeros(count, np.bool_)
+            self.take(rows, every, previous[done:], every, none, account, pending)
+
     def _add(
         self,
         row: Counts,
@@ -697,12 +786,42 @@ class _Board:
 
     def drained(self, account: Account) -> Touched:
         """Put together the slices of which a part changed."""
-        parts = [
-            (self._users_of(meters), slot)
-            for row in np.flatnonzero(self._touched).tolist()
-            for meters, slot in self._dirty_in(row)
-        ]
+        rows = np.flatnonzero(self._touched).tolist()
         self._touched[:] = False
+        if self._kernel is not None and (self._part >= 0).all():
+            return _joined([self._drained_row(row, account) for row in rows])
+        return self._drained_rows(rows, account)
+
+    def _drained_row(self, row: int, account: Account) -> Touched:
+        """The slices of one row of the ring of which a part changed, by compiled code where they have one slot."""
+        size = len(self._tracks)
+        tracks, bad, total = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+        covered = np.empty(size, np.bool_)
+        slot, count = self._kernel.hand_out(
+            row,
+            self._slots,
+            self._amounts,
+            self._points,
+            self._spoilt,
+            self._dirty,
+            self._users,
+            self._users_from,
+            self._base,
+            self._part,
+            self._is_bad,
+            self._used,
+            tracks,
+            bad,
+            total,
+            covered,
+        )
+        if count < 0:
+            return self._drained_rows([row], account)
+        numbers, slots = self._numbers[tracks[:count]], np.full(count, slot, np.int64)
+        return Touched(numbers, slots, bad[:count], total[:count], covered[:count])
+
+    def _drained_rows(self, rows: Sequence[int], account: Account) -> Touched:
+        parts = [(self._users_of(meters), slot) for row in rows for meters, slot in self._dirty_in(row)]
         nothing = np.zeros(0, np.int64)
         tracks = np.concatenate([nothing, *(tracks for tracks, _ in parts)])
         slots = np.concatenate([nothing, *(np.full(len(tracks), slot, np.int64) for tracks, slot in parts)])
@@ -767,6 +886,11 @@ class _Board:
 
     def complete(self, state: _Series) -> tuple[Counts, Counts]:
         meters, series = self._linked_meters[: self._links], self._linked_series[: self._links]
+        if self._kernel is not None:
+            until = np.empty(len(self._tracks), np.int64)
+            of_tracks = (self._base, self._part, len(self._meters))
+            self._kernel.heard(meters, series, state.times, state.ended, *of_tracks, QUIET_S * _MS, self._step_s, until)
+            return self._numbers[until >= 0], until[until >= 0]
         times = state.times[series]
         newest = np.zeros(len(self._meters), np.int64)
         np.maximum.at(newest, meters, times)
@@ -989,6 +1113,12 @@ def _sign(near: float, bound: Fraction) -> int:
     value = exact(repr(float(near)))
     assert not isinstance(value, str)
     return (value > bound) - (value < bound)
+
+
+def _kernel() -> Any:
+    from tightrope.telemetry import kernel  # a second to load, and not installed with everybody
+
+    return kernel
 
 
 def _distinct(ascending: Counts) -> int:

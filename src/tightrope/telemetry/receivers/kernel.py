@@ -1,6 +1,7 @@
 """The compiled scan of remote write: the walk over a request and the look-up of its series in machine code.
 
-It finds what `write_request.scan` finds. What does not have the usual form goes to the same Python code. This module
+It finds what `write_request.scan` finds, and reads by a layout what `layouts.read` reads. What does not have the usual
+form goes to the same Python code. This module
 needs numba (the extra ``fast``) and is imported only where it was chosen; compiled once, the code is kept on disk.
 """
 
@@ -14,8 +15,10 @@ import numpy.typing as npt
 from numba import njit
 
 from tightrope.sli.slices import Counts
+from tightrope.telemetry.receivers.bodies import Raw
+from tightrope.telemetry.receivers.layouts import Layout, overlapping
 from tightrope.telemetry.receivers.write_request import Found, fail, other, series, varint_at
-from tightrope.telemetry.samples import Book
+from tightrope.telemetry.samples import Book, Values
 
 Bytes = npt.NDArray[np.uint8]
 Hashes = npt.NDArray[np.uint64]
@@ -37,7 +40,7 @@ class Index:
         self.hashes = np.zeros(_ROOM, np.uint64)
         self.begins = np.zeros(_ROOM + 1, np.int64)
         self.keys = np.zeros(64 * _ROOM, np.uint8)
-        self.words = _overlapping(self.keys)
+        self.words = overlapping(self.keys)
 
     def follow(self, book: Book) -> None:
         """Take in what was added to the book."""
@@ -55,7 +58,7 @@ class Index:
         end = begin + len(key)
         if end > len(self.keys):
             self.keys = np.concatenate([self.keys, np.zeros(end + len(self.keys), np.uint8)])
-            self.words = _overlapping(self.keys)
+            self.words = overlapping(self.keys)
         self.keys[begin:end] = key
         self.begins[number + 1] = end
         self.hashes[number] = _hash(self.words, begin, end)
@@ -71,18 +74,13 @@ class Index:
             _place(self.table, self.hashes[number], number)
 
 
-def _overlapping(characters: Bytes) -> Hashes:
-    """See the eight bytes from every place on as one number."""
-    return np.ndarray((max(0, len(characters) - 7),), np.uint64, characters, 0, (1,))
-
-
 def compiled_scan(raw: bytes, book: Book, found: Found) -> None:
     """Walk over a ``WriteRequest``; see `write_request.scan`."""
     index = book.index
     if not isinstance(index, Index):
         index = book.index = Index()
     buffer = np.frombuffer(raw, np.uint8)
-    words = _overlapping(buffer)
+    words = overlapping(buffer)
     size = len(raw)
     most = size // 2 + 2
     numbers, times, bits = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
@@ -128,6 +126,61 @@ def compiled_scan(raw: bytes, book: Book, found: Found) -> None:
         found.numbers, found.stops, found.odd = [], [], []
     found.arrays = numbers[:count].copy(), times[:count].copy(), bits[:count].view(np.float64).copy()
     found.array_stops = stops[:count].copy() if usual else None
+
+
+def compiled_read(layout: Layout, raw: Raw) -> tuple[Counts, Values] | None:
+    """Read times and values of a body of a layout (`layouts.Read`)."""
+    times = np.empty(len(layout.times), np.int64)
+    bits = np.empty(len(layout.times), np.uint64)
+    alike = _filled(
+        raw.buffer.view(np.uint64),
+        overlapping(raw.buffer),
+        layout.fixed,
+        layout.mask,
+        layout.times,
+        layout.values,
+        layout.full is not None,
+        times if layout.full is None else layout.full,
+        times,
+        bits,
+    )
+    return (times, bits.view(np.float64)) if alike else None
+
+
+@_compiled
+def _filled(
+    words: Hashes,
+    everywhere: Hashes,
+    fixed: Hashes,
+    mask: Hashes,
+    time_places: Counts,
+    value_places: Counts,
+    some: bool,
+    full: npt.NDArray[Any],
+    times: Counts,
+    bits: Hashes,
+) -> bool:
+    """Compare a body with what does not change of its layout, and if it is alike read the rest; tells whether it is."""
+    differ = np.uint64(0)
+    for at in range(len(words)):
+        differ |= (words[at] ^ fixed[at]) & mask[at]
+    if differ != 0:
+        return False
+    before, time = np.uint64(0), np.int64(0)
+    value = 0
+    for at in range(len(time_places)):
+        digits = everywhere[time_places[at]] >> np.uint64(16)
+        if digits != before:
+            before, time = digits, np.int64(0)
+            for place in range(6):
+                time |= np.int64((digits >> np.uint64(8 * place)) & np.uint64(127)) << (7 * place)
+        times[at] = time
+        if some and not full[at]:
+            bits[at] = 0
+        else:
+            bits[at] = everywhere[value_places[value]]
+            value += 1
+    return True
 
 
 @_compiled

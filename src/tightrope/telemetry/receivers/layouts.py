@@ -6,13 +6,14 @@ them in nothing but times and values, its series are known, and so is where its 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tightrope.sli.slices import Counts
+from tightrope.telemetry.receivers.bodies import Raw, whole
 from tightrope.telemetry.samples import Book, Samples, Values
 
 MOST_BYTES = 64 << 20
@@ -23,7 +24,6 @@ MOST_SEEN = 4096
 
 _FULL, _EMPTY = 18, 9  # bytes of a sample with its tag and length; a value of 0 is left out
 
-Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
 
 
@@ -32,7 +32,7 @@ class Layout:
     """What does not change of a body.
 
     Attributes:
-        fixed, mask: Its bytes, and which bits of them are the same each time; uint8, in whole words.
+        fixed, mask: Its bytes, and which bits of them are the same each time; in whole words.
         numbers: Its series, in order.
         full: Which of its samples have a value that is not left out; None: all have.
         values, times: Where the words begin that hold the value, and that hold the time behind two other bytes.
@@ -48,7 +48,7 @@ class Layout:
     @classmethod
     def of(cls, raw: bytes, numbers: Counts, stops: Counts) -> Layout:
         """The layout of a body; *stops* are the ends of its samples, below 0 where the value is left out."""
-        fixed, mask = _padded(raw), np.full(_whole(len(raw)), 0xFF, np.uint8)
+        fixed, mask = Raw.of(raw).buffer, np.full(whole(len(raw)), 0xFF, np.uint8)
         ends = np.abs(stops)
         valued = stops > 0
         for place in range(-15, -7):
@@ -64,38 +64,50 @@ class Layout:
         """Bytes that it takes."""
         return self.fixed.nbytes + self.mask.nbytes + 4 * self.numbers.nbytes
 
-    def read(self, raw: bytes) -> tuple[Counts, Values] | None:
-        """Times and values of a body of this layout; None: it has another one."""
-        buffer = _padded(raw)
-        if (((buffer.view(np.uint64) ^ self.fixed) & self.mask) != 0).any():
-            return None
-        words = np.ndarray((len(buffer) - 7,), np.uint64, buffer, 0, (1,))
-        found = words[self.values].view(np.float64)
-        if self.full is None:
-            return _times(words[self.times]), found
-        values = np.zeros(len(self.times), np.float64)
-        values[self.full] = found
-        return _times(words[self.times]), values
+
+Read = Callable[[Layout, Raw], tuple[Counts, Values] | None]
+"""Reads times and values of a body of a layout, as long as that; None: it has another one."""
+
+
+def read(layout: Layout, raw: Raw) -> tuple[Counts, Values] | None:
+    """Read a body with NumPy (`Read`)."""
+    differ = np.bitwise_xor(raw.buffer.view(np.uint64), layout.fixed, out=raw.spare.view(np.uint64))
+    differ &= layout.mask
+    if differ.any():
+        return None
+    words = overlapping(raw.buffer)
+    found = words[layout.values].view(np.float64)
+    if layout.full is None:
+        return _times(words[layout.times]), found
+    values = np.zeros(len(layout.times), np.float64)
+    values[layout.full] = found
+    return _times(words[layout.times]), values
 
 
 class Layouts:
-    """The layouts of what one book's senders send."""
+    """The layouts of what one book's senders send.
 
-    def __init__(self, book: Book) -> None:
+    Args:
+        book: Numbers the series.
+        read: Reads a body by its layout.
+    """
+
+    def __init__(self, book: Book, read: Read = read) -> None:
         self.book = book
+        self._read = read
         self._known: dict[Hashable, Layout] = {}
         self._seen: dict[Hashable, None] = {}
         self._size = 0
 
-    def read(self, raw: bytes) -> Samples | None:
+    def read(self, raw: Raw) -> Samples | None:
         """The samples of a body whose layout is known; None: it must be scanned."""
         layout = self._known.get(_key(raw))
-        found = None if layout is None else layout.read(raw)
+        found = None if layout is None else self._read(layout, raw)
         return None if layout is None or found is None else Samples(self.book, layout.numbers, *found)
 
     def learn(self, raw: bytes, numbers: Counts, stops: Counts) -> None:
         """Remember a body that was scanned and has nothing but samples of the usual form; from the second time on."""
-        key = _key(raw)
+        key = _key(Raw.of(raw))
         if key not in self._seen:
             if len(self._seen) >= MOST_SEEN:
                 self._seen.clear()
@@ -108,27 +120,23 @@ class Layouts:
         self._size += layout.size
 
 
-def _key(raw: bytes) -> Hashable:
+def _key(raw: Raw) -> Hashable:
     """By what layouts are looked up: the length of a body, and the labels of its first series."""
-    if len(raw) < _FULL:
-        return raw
-    length, begin = raw[1], 2
+    if raw.size < _FULL:
+        return bytes(raw)
+    head = raw.buffer[:_FULL].tobytes()
+    length, begin = head[1], 2
     if length > 127:
-        length, begin = length & 127 | raw[2] << 7, 3
-    stop = min(begin + length, len(raw))
-    full = stop > _FULL and raw[stop - 17] == 0x10
-    return len(raw), full, raw[: max(begin, stop - (_FULL if full else _EMPTY))]
+        length, begin = length & 127 | head[2] << 7, 3
+    stop = min(begin + length, raw.size)
+    first = raw.buffer[:stop].tobytes()
+    full = stop > _FULL and first[stop - 17] == 0x10
+    return raw.size, full, first[: max(begin, stop - (_FULL if full else _EMPTY))]
 
 
-def _whole(size: int) -> int:
-    """Bytes of whole words that hold so many, and a word more."""
-    return -(-size // 8) * 8 + 8
-
-
-def _padded(raw: bytes) -> Bytes:
-    buffer = np.zeros(_whole(len(raw)), np.uint8)
-    buffer[: len(raw)] = np.frombuffer(raw, np.uint8)
-    return buffer
+def overlapping(buffer: npt.NDArray[np.uint8]) -> Words:
+    """See the eight bytes from every place on as one number."""
+    return np.ndarray((max(0, len(buffer) - 7),), np.uint64, buffer, 0, (1,))
 
 
 def _times(words: Words) -> Counts:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from tightrope.base.errors import UsageError
-from tightrope.telemetry.receivers.bodies import header, media_type, opened, sealed, unsnapped
-from tightrope.telemetry.receivers.layouts import Layouts
+from tightrope.telemetry.receivers.bodies import Rooms, header, media_type, opened, sealed
+from tightrope.telemetry.receivers.layouts import Layouts, Read, read
 from tightrope.telemetry.receivers.write_request import Found, fail, scan
 from tightrope.telemetry.samples import Book, Checked, Delivery
 
@@ -22,14 +22,15 @@ class RemoteWrite:
 
     Args:
         compiled: Scan with compiled code (True), with Python (False), or with whichever is installed (None). They
-            find the same.
+            find the same. The attribute tells which, so that what is read is counted likewise.
     """
 
     kind = "remote-write"
 
     def __init__(self, *, compiled: bool | None = None) -> None:
-        self._scan = _scanner(compiled)
-        self._layouts = Layouts(Book())
+        self.compiled, self._scan, self._read_by = _readers(compiled)
+        self._layouts = Layouts(Book(), self._read_by)
+        self._rooms = Rooms()
 
     def check(self, body: bytes, headers: Mapping[str, str], now: int) -> Checked:
         """Read a body, and check that it is whole; see `Receiver.check`."""
@@ -44,12 +45,13 @@ class RemoteWrite:
 
     def _read(self, body: bytes, at: int) -> Delivery:
         if self._layouts.book.full:
-            self._layouts = Layouts(Book())
+            self._layouts = Layouts(Book(), self._read_by)
         layouts = self._layouts
-        raw = unsnapped(body)
-        known = layouts.read(raw)
-        if known is not None:
-            return Delivery(known, (), at)
+        with self._rooms.unsnapped(body) as unpacked:
+            known = layouts.read(unpacked)
+            if known is not None:
+                return Delivery(known, (), at)
+            raw = bytes(unpacked)
         found = Found()
         try:
             self._scan(raw, layouts.book, found)
@@ -77,12 +79,12 @@ def _check_headers(headers: Mapping[str, str]) -> None:
         raise UsageError(f"remote write {version!r} is not known", remedy="send version 0.1.0, which is remote write 1")
 
 
-def _scanner(compiled: bool | None) -> Scan:
+def _readers(compiled: bool | None) -> tuple[bool, Scan, Read]:
     installed = find_spec("numba") is not None
     if compiled and not installed:
         raise UsageError("the compiled scan needs numba, which is not installed", remedy="install tightrope[fast]")
     if not installed or compiled is False:
-        return scan
-    from tightrope.telemetry.receivers.kernel import compiled_scan
+        return False, scan, read
+    from tightrope.telemetry.receivers.kernel import compiled_read, compiled_scan
 
-    return compiled_scan
+    return True, compiled_scan, compiled_read

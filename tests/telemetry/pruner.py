@@ -1,0 +1,30 @@
+"""A process that lets go of slices day by day and sums them up, to be killed in the middle of it."""
+
+from __future__ import annotations
+
+import sys
+
+from sqlalchemy import Connection
+
+from tightrope.sli.hours import by_the_hour
+from tightrope.sli.slices import Slices
+from tightrope.state.database import opened
+from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.store import SliceStore
+
+
+def main(where: str) -> None:
+    """Say that it begins, and let go of one day after another, from where it stopped."""
+    with opened(where) as database:
+        store, hours = SliceStore(database), HourStore(database)
+
+        def fold(connection: Connection, series: int, slices: Slices) -> None:
+            hours.fold_in(connection, series, RAW, by_the_hour(slices))
+
+        print("begins", flush=True)  # noqa: T201  its one way to tell
+        for day in range(1, 61):
+            store.prune(day * 86_400, None, fold)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
