@@ -125,6 +125,32 @@ def two_by_two_rule(trials: Trials, *, guard: float = 1.0, signal: float = SIGNA
     return two_by_two_evidence(trials, guard=guard) >= signal
 
 
+def plug_in_evidence(trials: Trials, *, worth: float = 3.0, times: float = 2.0) -> Array:
+    """The 2x2 test as it is published: one bet a minute, on the rates that were estimated from the minutes before.
+
+    Args:
+        worth: The first estimates count for so many bad baseline requests. *times*: what the canary's begins at.
+    """
+    count, looks = trials.canary.shape
+    hits, others = np.full(count, worth * times), np.full(count, worth)
+    one, other = worth / BASE, worth / BASE
+    log, found = np.zeros(count), np.zeros((count, looks))
+    for look in range(looks):
+        pooled, worse = (hits + others) / (one + other), hits / one > others / other
+        log = log + two_by_two(
+            trials.canary[:, look],
+            trials.canary_total,
+            trials.baseline[:, look],
+            trials.baseline_total,
+            np.where(worse, hits / one, pooled),
+            np.where(worse, others / other, pooled),
+        )
+        found[:, look] = log
+        hits, others = hits + trials.canary[:, look], others + trials.baseline[:, look]
+        one, other = one + trials.canary_total, other + trials.baseline_total
+    return found
+
+
 def flagger(trials: Trials, *, least: float, failures: int = 5) -> npt.NDArray[np.bool_]:
     """A threshold on each minute's success rate, with so many failed checks."""
     failed = 1 - trials.canary / trials.canary_total < least

@@ -67,6 +67,11 @@ def at_half(world: World, name: str) -> bool:
     return shown(world, name).get("seenWeight") == 0.5
 
 
+def gauged(world: World) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """The gauges of the server, as they are now."""
+    return {one.name: [(dict(labels), value) for labels, value in one.samples] for one in world.server.metrics()}
+
+
 def landed(world: World, name: str) -> None:
     """Wait until it is rolled back: it is told that no request met the new version after that."""
     until(lambda: shown(world, name)["phase"] == "rolling back" and shown(world, name)["settledAt"])
@@ -127,6 +132,22 @@ def test_people_pause_resume_promote_and_abort_and_are_named(shop: World) -> Non
     one = begun(shop, "3")
     name = str(one["id"])
     until(lambda: at_half(shop, name))
+    gauges = gauged(shop)
+    assert gauges["tightrope_rollout_weight_ratio"] == [({"service": "checkout", "environment": "production"}, 0.5)]
+    phases = {labels["phase"]: value for labels, value in gauges["tightrope_rollout_phase"]}
+    assert sum(phases.values()) == 1
+    assert phases["baking"] + phases["holding"] == 1
+    ((_, bound),) = gauges["tightrope_rollout_evidence_bound_nats"]
+    ((_, evidence),) = gauges["tightrope_rollout_evidence_nats"]
+    assert -1 < evidence < bound == pytest.approx(2.9957, abs=1e-3)
+    ((labels, spent),) = gauges["tightrope_rollout_allowance_spent_ratio"]
+    assert labels["slo"] == "checkout-availability"
+    assert 0 <= spent <= 1
+    states = {(labels["kind"], labels["state"]): value for labels, value in gauges["tightrope_runs"]}
+    assert states["rollout", "running"] == 1
+    assert states["rollout", "queued"] == 0
+    assert states["pipeline", "running"] == 0
+    assert ({"kind": "rollout", "state": "running"}, 1.0) in gauges["tightrope_run_steps"]
     tell = f"/api/v1/rollouts/{name}"
     assert shop.post(f"{tell}/pause", "viewer", json={}).status_code == 403
     assert shop.post(f"{tell}/pause", "operator", json={"reason": "lunch"}).status_code == 200
@@ -138,6 +159,8 @@ def test_people_pause_resume_promote_and_abort_and_are_named(shop: World) -> Non
     shop.post(f"{tell}/abort", "admin", json={"reason": "wrong build"})
     landed(shop, name)
     assert "aborted by admin: wrong build" in shown(shop, name)["why"]
+    until(lambda: not gauged(shop)["tightrope_rollout_phase"])
+    until(lambda: all(value == 0 for _, value in gauged(shop)["tightrope_runs"]))
 
 
 def test_rollouts_are_listed_and_nobody_sees_those_of_others(shop: World) -> None:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import ROOT
 from tests.delivery.pipeline_world import HEAD, Shop, git, states, world, written
@@ -679,6 +680,32 @@ def test_a_folder_that_is_in_no_repository_runs_as_it_stands(tmp_path: Path) -> 
         run = here.until(here.pipelines.start(found, trigger))
         assert run.state is RunState.SUCCEEDED
     assert git(tmp_path, "--version")
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_what_ran_on_a_machine_that_is_gone_is_unknown_to_the_others_and_never_done_twice(
+    tmp_path: Path, shop: Shop, cancelled: bool
+) -> None:
+    trail, go, store = tmp_path / "trail", tmp_path / "go", str(tmp_path / "store")
+    waiting = f"echo begun >> {trail}; until test -e {go}; do sleep 0.05; done"
+    committed(shop, f"    - {{name: build, steps: [{{name: make, run: '{waiting}'}}]}}\n")
+    with world(tmp_path / "one", where=store) as here:
+        run = here.until(here.start(shop), lambda _: trail.exists())
+        with here.database.writing() as connection:  # its machine dies, and says nothing for longer than a lease
+            connection.execute(text("UPDATE run_place SET alive_until = 0"))
+            connection.execute(text("UPDATE run_step SET leased_until = 0, owner = '', due_at = 0"))
+    with world(tmp_path / "other", where=store) as there:
+        if cancelled:
+            there.pipelines.cancel(run.number, by="ann")
+        held = there.until(run, lambda run: run.state is RunState.UNKNOWN)
+        assert "which is gone" in held.step("build/make").why
+    if not cancelled:
+        go.touch()
+    with world(tmp_path / "one", where=store) as back:
+        back.runs.recall()
+        ended = back.until(run)
+    assert ended.state is (RunState.CANCELLED if cancelled else RunState.SUCCEEDED)
+    assert trail.read_text() == "begun\n"
 
 
 @pytest.mark.live

@@ -55,18 +55,23 @@ spec:
   reaction: {{measure: 8s, evaluate: 1s, act: 1s}}
   analysis:
     clusterGuard: 1
+    latency: [50ms, 250ms, 1000ms]
     minimumExposure: {{requests: 20, for: 2s}}
     arms:
       queries:
         - slo: shop-availability
           bad: requests_total{{code="500",version="$arm"}}
           total: requests_total{{version="$arm"}}
+          latency: seconds_bucket{{version="$arm",le=~"$le"}}
           counter: true
       canary: $version
       baseline: $previous
   target:
     shell: {{setWeight: 'echo "$TIGHTROPE_WEIGHT" > weight', observe: cat weight}}
 """
+
+
+BOUNDS = ("0.05", "0.25", "1.0", "+Inf")
 
 
 class Shop(ThreadingHTTPServer):
@@ -78,9 +83,11 @@ class Shop(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Metrics)
         self.weight = weight
         self.fails = 0.0
+        self.slow = False
         self.begun = time.monotonic()  # noqa: TID251  a real clock
         self.served = 0
         self.counts = {(version, code): 0 for version in ("v1", "v2") for code in (200, 500)}
+        self.buckets = {(version, le): 0 for version in ("v1", "v2") for le in BOUNDS}
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -93,9 +100,16 @@ class Shop(ThreadingHTTPServer):
             for version, calls, fails in (("v2", canary, self.fails), ("v1", due - canary, 0.0)):
                 self.counts[version, 500] += int(calls * fails)
                 self.counts[version, 200] += calls - int(calls * fails)
+                shares = (0.2, 0.6, 1.0, 1.0) if version == "v2" and self.slow else (0.6, 0.9, 1.0, 1.0)
+                for le, share in zip(BOUNDS, shares, strict=True):
+                    self.buckets[version, le] += int(calls * share)
             lines = [
                 f'requests_total{{version="{version}",code="{code}"}} {count}'
                 for (version, code), count in self.counts.items()
+            ]
+            lines += [
+                f'seconds_bucket{{version="{version}",le="{le}"}} {count}'
+                for (version, le), count in self.buckets.items()
             ]
         return "# TYPE requests_total counter\n" + "\n".join(lines) + "\n"
 
@@ -140,12 +154,17 @@ def _plannable(server: Server) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("fails", "phase"), [pytest.param(0.0, Phase.PROMOTED, marks=pytest.mark.kills), (0.4, Phase.ROLLED_BACK)]
+    ("fails", "slow", "phase"),
+    [
+        pytest.param(0.0, False, Phase.PROMOTED, marks=pytest.mark.kills),
+        (0.4, False, Phase.ROLLED_BACK),
+        (0.0, True, Phase.ROLLED_BACK),
+    ],
 )
-def test_both_versions_are_asked_for(tmp_path: Path, fails: float, phase: Phase) -> None:
+def test_both_versions_are_asked_for(tmp_path: Path, fails: float, slow: bool, phase: Phase) -> None:
     (tmp_path / "weight").write_text("0\n")
     shop = Shop(tmp_path / "weight")
-    shop.fails = fails
+    shop.fails, shop.slow = fails, slow
     try:
         with watched(tmp_path, shop) as server:
             begun = server.rollouts.start(Wish("shop", "v2", previous="v1"), by="ada")
@@ -163,6 +182,12 @@ def test_both_versions_are_asked_for(tmp_path: Path, fails: float, phase: Phase)
             assert (tally.bad > 0) is (fails > 0)
             if fails:
                 assert "hit the canary" in state.why
+            if slow:
+                assert "shop-availability latency: the canary is slower than the baseline" in state.why
+            assert state.analysis is not None
+            (timed,) = state.analysis.latencies
+            assert min(timed.canary, timed.baseline) > 0
+            assert sum(timed.seen) == timed.canary + timed.baseline
     finally:
         shop.shutdown()
         shop.server_close()

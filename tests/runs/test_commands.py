@@ -333,3 +333,29 @@ def test_a_command_is_read_from_plain_values() -> None:
 def test_nonsense_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         command_of(document)
+
+
+def test_a_command_that_nothing_can_begin_is_given_up_in_the_end(tmp_path: Path) -> None:
+    class Nobody(LocalExecutor):
+        """Its supervisors die before they begin anything, as where their code cannot be read."""
+
+        tries = 0
+
+        def start(self, key: str, command: Command) -> None:
+            self.tries += 1
+            self._of(key).mkdir(parents=True, exist_ok=True)
+
+    clock, executor = Clock(), Nobody(tmp_path / "work")
+    with opened(str(tmp_path / "store"), create=True) as database:
+        runs = Runs(database, place=executor.place, clock=clock)
+        runs.register("command", CommandAction(executor, plain_command))
+        run = runs.start(plan(command("echo hello", timeout_s=3600)))
+        for _ in range(60):
+            runs.work_until_idle()
+            clock.wait(1)
+        ended = runs.show(run.id)
+    executor.close()
+    assert ended.state is RunState.FAILED
+    assert "did not begin, though it was tried 30 times" in ended.steps[0].why
+    assert executor.tries == 30
+    assert list((tmp_path / "work").rglob("stop")), "a supervisor that comes late must not begin it either"

@@ -182,6 +182,31 @@ def test_a_circle_is_refused_and_named(length: int, data: st.DataObject) -> None
     assert named[0] == named[-1]
 
 
+@pytest.mark.parametrize("name", ["a/1", "a/2/start", "a/b/3"])
+def test_a_step_whose_keys_could_be_those_of_another_is_refused(name: str) -> None:
+    steps = [StepPlan(one, "scripted") for one in ("a", "a/b", name)]
+    with pytest.raises(UsageError, match="could be taken for"):
+        check_plan(plan(*steps))
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "1", "2"]), min_size=1, max_size=4).map("/".join),
+        min_size=2,
+        max_size=4,
+        unique=True,
+    )
+)
+def test_no_two_steps_of_a_plan_that_is_taken_share_a_key(names: list[str]) -> None:
+    steps = [StepPlan(name, "scripted") for name in names]
+    try:
+        check_plan(plan(*steps))
+    except UsageError:
+        return
+    keys = [f"{Step('R', one, attempt=attempt).key}/" for one in steps for attempt in (1, 2)]
+    assert not [one for one in keys for other in keys if one != other and one.startswith(other)]
+
+
 @given(_plans())
 def test_what_has_no_circle_is_taken(plans: tuple[StepPlan, ...]) -> None:
     check_plan(plan(*plans))

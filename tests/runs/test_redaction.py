@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus, urlencode
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +74,9 @@ def test_a_secret_is_known_in_json_in_urls_and_within_base64(secret: str, before
     known = spellings(secret)
     assert any(one in json.dumps({"it": secret}).encode() for one in known)
     assert any(one in f"?t={quote(secret, safe='')}".encode() for one in known)
+    assert any(one in f"/t/{quote(secret)}".encode() for one in known)
+    assert any(one in urlencode({"t": secret}).encode() for one in known)
+    assert any(one in quote_plus(secret).lower().encode() for one in known) or secret != secret.lower()
     assert any(one in base64.b64encode(before + plain + after) for one in known)
     assert any(one in base64.urlsafe_b64encode(before + plain + after) for one in known)
 

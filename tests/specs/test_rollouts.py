@@ -56,6 +56,21 @@ def test_latencies_are_compared_where_that_is_said() -> None:
     assert len(strategy(ARMS.replace("{arms", "{latency: true, arms") + SHELL).latency_ms) > 5
 
 
+QUERIES = (
+    "  analysis: {{{latency}arms: {{queries: [{{slo: checkout-availability, good: 'a{{v=\"$arm\"}}', "
+    "total: 'b{{v=\"$arm\"}}', latency: '{query}'}}], canary: a, baseline: b}}}}\n"
+)
+BUCKETS = 'c_bucket{v=~"$arm",le=~"$le"}'
+
+
+def test_latencies_may_come_from_the_buckets_of_a_histogram() -> None:
+    one = strategy(QUERIES.format(latency="latency: [50ms, 2500ms], ", query=BUCKETS) + SHELL)
+    assert one.latency_ms == (50, 2500)
+    assert one.arms.queries[0].latency == BUCKETS
+    usual = strategy(QUERIES.format(latency="latency: true, ", query=BUCKETS) + SHELL).latency_ms
+    assert {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000} == set(usual)
+
+
 def test_versions_are_told_apart_in_four_ways_or_not_at_all() -> None:
     query = "{slo: checkout-availability, good: 'a{v=\"$arm\"}', total: 'b{v=\"$arm\"}', counter: true}"
     arms = strategy(f"  analysis: {{arms: {{queries: [{query}], canary: v2, baseline: [v1, v0]}}}}\n{SHELL}").arms
@@ -81,6 +96,9 @@ def test_versions_are_told_apart_in_four_ways_or_not_at_all() -> None:
         ("  steps: [{weight: 0.00001, bake: 1m}]\n" + ARMS + SHELL, "TR012", "finer than"),
         ("  steps: [{weight: 120%, bake: 1m}]\n" + ARMS + SHELL, "TR012", "120 %"),
         ("  analysis: {latency: true, arms: {push: true}}\n" + SHELL, "TR021", "access log"),
+        (QUERIES.format(latency="", query=BUCKETS) + SHELL, "TR021", "are not compared"),
+        (QUERIES.format(latency="latency: true, ", query='c{v="$arm"}') + SHELL, "TR018", "no $le"),
+        (QUERIES.format(latency="latency: true, ", query='c{le="$le"}') + SHELL, "TR018", "no $arm"),
         (ARMS.replace("{arms", "{latency: [50ms, 20ms], arms") + SHELL, "TR018", "do not rise"),
         (ARMS.replace("{arms", "{latency: [50], arms") + SHELL, "TR014", "text"),
         (ARMS.replace("{arms", "{latency: [5s], arms") + SHELL, "TR015", "bound of a bucket"),

@@ -153,6 +153,19 @@ def test_a_smaller_drawing_keeps_the_lowest_point(points: int) -> None:
     assert small.series.values.min() == picture.series.values.min()
 
 
+def test_a_time_axis_of_minutes_is_told_in_minutes() -> None:
+    at = 1_767_225_600
+    assert [text for _, text, _ in ticks(at + 10, at + 200, 6)] == ["00:01", "00:02", "00:03"]
+    assert [text for _, text, _ in ticks(at + 3600, at + 3600 + 1800, 6)] == [
+        "01:00",
+        "01:05",
+        "01:10",
+        "01:15",
+        "01:20",
+        "01:25",
+    ]
+
+
 @given(st.integers(0, 2_000_000_000), st.integers(600, 20 * 366 * DAY_S), st.integers(2, 9))
 def test_a_time_axis_has_few_ticks_within_it_and_in_order(start: int, span: int, most: int) -> None:
     found = ticks(start, start + span, most)

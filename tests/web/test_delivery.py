@@ -217,8 +217,16 @@ def test_a_rollout_that_does_harm_is_rolled_back_and_says_why() -> None:
     assert made.state.phase is Phase.ROLLED_BACK
     found = shown(made.state, turns, made.state.turned_at)
     assert found.sentence.startswith("Rolled back: ")
-    assert found.lead == made.state.proof != ""
+    assert found.lead.startswith("Weight 0 seen at ")
+    assert found.lead.endswith(" UTC.")
+    assert "T" not in found.lead.replace("UTC", "")
     assert (found.word, found.over) == ("Rolled back", True)
+    ended = [number for number, stop in enumerate(found.stops) if stop.lines == ("ended here",)]
+    assert len(ended) == 1
+    assert found.stops[ended[0]].kind == "bad"
+    assert {stop.lines for stop in found.stops[ended[0] + 1 :]} <= {("not reached",)}
+    assert found.why == ""
+    assert found.explained
 
 
 def test_every_phase_has_its_sentence() -> None:

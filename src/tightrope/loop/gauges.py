@@ -7,14 +7,23 @@ from dataclasses import dataclass, fields
 
 from tightrope.base.errors import StoreError
 from tightrope.base.units import duration_text
+from tightrope.delivery.canary import bound_nano, evidence_of_harm
+from tightrope.delivery.pipelines.plan import KIND as PIPELINE
+from tightrope.delivery.rollout import Phase, Rollout
+from tightrope.delivery.rollouts.usecases import KIND as ROLLOUT
+from tightrope.delivery.rollouts.usecases import Rollouts
 from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.assess import Assessment
 from tightrope.loop.live import Live
 from tightrope.loop.standing import by_service, tightest
 from tightrope.policy.states import named
+from tightrope.runs.steps import RunState
+from tightrope.runs.usecases import Runs
 from tightrope.specs.model import ChangeKind
 
 Sample = tuple[Mapping[str, str], float]
+
+_MOST_ROLLOUTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,92 @@ def gauges_of_deliveries(deliveries: Deliveries) -> list[Family]:
             tuple(({"service": service}, float(count)) for service, count in sorted(findings.items())),
         ),
     ]
+
+
+def gauges_of_runs(runs: Runs) -> list[Family]:
+    """How much is queued and under way, of runs and of steps; none where the store cannot tell."""
+    try:
+        found, steps = runs.counts()
+    except StoreError:
+        return []
+    open_states = [one.value for one in RunState if not one.over]
+    kinds = sorted({PIPELINE, ROLLOUT, *(kind for kind, _ in found)})
+    return [
+        Family(
+            "tightrope_runs",
+            "Runs that are not over: queued behind others of their group, running, or unknown and to be settled.",
+            "gauge",
+            tuple(
+                ({"kind": kind, "state": state}, float(found.get((kind, state), 0)))
+                for kind in kinds
+                for state in open_states
+            ),
+        ),
+        Family(
+            "tightrope_run_steps",
+            "Steps that wait for their turn (ready), are under way (running), or are unknown and to be settled.",
+            "gauge",
+            tuple(({"kind": kind, "state": state}, float(count)) for (kind, state), count in sorted(steps.items())),
+        ),
+    ]
+
+
+def gauges_of_rollouts(rollouts: Rollouts) -> list[Family]:
+    """How the rollouts that are not over stand; none where the store cannot tell.
+
+    What is not known has no sample: the weight before one was seen, evidence where nothing is compared.
+    """
+    try:
+        found = rollouts.views(running=True, limit=_MOST_ROLLOUTS)
+    except StoreError:
+        return []
+    each = [({"service": one.wish.service, "environment": one.wish.environment}, one.phase, one.state) for one in found]
+    known = [(labels, state) for labels, _, state in each if state is not None]
+    judged = [(labels, state, state.analysis) for labels, state in known if state.analysis is not None]
+    spent = [(labels, name, share) for labels, state in known for name, share in _spent(state)]
+    return [
+        Family(
+            "tightrope_rollout_phase",
+            "Whether the rollout that is under way is in the phase.",
+            "gauge",
+            tuple(
+                ({**labels, "phase": phase.value}, float(phase is now))
+                for labels, now, _ in each
+                for phase in Phase
+                if not phase.over
+            ),
+        ),
+        Family(
+            "tightrope_rollout_weight_ratio",
+            "Share of the traffic that the new version was last seen to have.",
+            "gauge",
+            tuple((labels, float(state.seen)) for labels, state in known if state.seen is not None),
+        ),
+        Family(
+            "tightrope_rollout_evidence_nats",
+            "Evidence of harm as of now, as a natural logarithm: 0 is none; at the bound the rollout goes back.",
+            "gauge",
+            tuple((labels, evidence_of_harm(analysis) / 1e9) for labels, _, analysis in judged),
+        ),
+        Family(
+            "tightrope_rollout_evidence_bound_nats",
+            "The evidence at which the rollout goes back.",
+            "gauge",
+            tuple((labels, bound_nano(state.plan.terms.alpha) / 1e9) for labels, state, _ in judged),
+        ),
+        Family(
+            "tightrope_rollout_allowance_spent_ratio",
+            "Share of what the rollout may cost at most that it has spent, by objective.",
+            "gauge",
+            tuple(({**labels, "slo": name}, share) for labels, name, share in spent),
+        ),
+    ]
+
+
+def _spent(state: Rollout) -> Iterator[tuple[str, float]]:
+    for cost, tally in zip(state.plan.costs, state.tallies, strict=True):
+        if cost.at_most > 0:
+            yield tally.name, float(tally.spent / cost.at_most)
 
 
 def _objectives(found: Sequence[Assessment], now: int) -> Iterator[Family]:

@@ -11,7 +11,7 @@ from typing import Any
 from tightrope import __version__
 from tightrope.access.usecases import Access
 from tightrope.backtest.labels import Deployment
-from tightrope.base.errors import NotFoundError, SpecError, SpecsInvalidError, StoreError
+from tightrope.base.errors import SpecError, SpecsInvalidError, StoreError
 from tightrope.base.units import DAY_S
 from tightrope.delivery.changes import Deployment as Recorded
 from tightrope.delivery.feedback import Price
@@ -23,7 +23,7 @@ from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.assess import Assessment
 from tightrope.loop.attribution import accounts_of, prices_of, shipped
 from tightrope.loop.gatekeeper import gather, unread_facts
-from tightrope.loop.gauges import Family, gauges_of, gauges_of_deliveries
+from tightrope.loop.gauges import Family, gauges_of, gauges_of_deliveries, gauges_of_rollouts, gauges_of_runs
 from tightrope.loop.holding import hold_gauges
 from tightrope.loop.live import Live
 from tightrope.loop.snapshot import Backfill, Turned
@@ -155,6 +155,7 @@ class Server:
 
         Raises:
             NotFoundError: Nobody knows the service.
+            SourceUnreachableError: No specs are followed yet.
             StoreError: It cannot be recorded.
         """
         decision, facts = self._decided(request)
@@ -172,9 +173,7 @@ class Server:
     def _decided(self, request: GateRequest) -> tuple[Decision, GateFacts]:
         specs = self.live.snapshot.specs
         if not specs.of_service(request.service) and request.service not in specs.services:
-            raise NotFoundError(
-                f"there is no service named {request.service!r}", remedy="GET /api/v1/services lists them"
-            )
+            raise self.live.unknown(request.service)
         request = self._with_kind(request)
         assessments = self.live.assessments(request.service)
         facts = gather(specs, request, assessments, rollouts_running=self.rollouts.running(request.service))
@@ -185,6 +184,8 @@ class Server:
         granted = self.exceptions.bullets(request.service, request.asked_at)
         if granted:
             facts = replace(facts, bullets=(*facts.bullets, *granted))
+        if facts.bullets:
+            facts = replace(facts, bullets_used=self.exceptions.spent(request, facts.bullets))
         return decide(request, facts), facts
 
     def _with_kind(self, request: GateRequest) -> GateRequest:
@@ -320,7 +321,13 @@ class Server:
 
     def metrics(self) -> list[Family]:
         """Everything there is to scrape."""
-        own = (gauges_of(self.live, self._now()), gauges_of_deliveries(self.deliveries), hold_gauges(self.holds))
+        own = (
+            gauges_of(self.live, self._now()),
+            gauges_of_deliveries(self.deliveries),
+            hold_gauges(self.holds),
+            gauges_of_runs(self.runs),
+            gauges_of_rollouts(self.rollouts),
+        )
         return [family for each in own for family in each]
 
     # --- telemetry and listeners -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ turned again; what must not happen twice is announced by an intent before it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -161,6 +161,13 @@ def check_plan(plan: RunPlan) -> None:
             raise UsageError(
                 f"the step {step.name!r} has a negative number", remedy="give timeouts and retries above 0"
             )
+    for name in names:
+        above = _mistakable(name, names)
+        if above:
+            raise UsageError(
+                f"what the step {name!r} does could be taken for what a try of {above!r} does",
+                remedy="do not put a number behind the name of another step and a slash",
+            )
     for step in plan.steps:
         for need in step.needs:
             if need not in names:
@@ -174,6 +181,13 @@ def check_plan(plan: RunPlan) -> None:
             f"steps need each other in a circle: {' → '.join((*circle, circle[0]))}",
             remedy="let one of them not need the next",
         )
+
+
+def _mistakable(name: str, names: Collection[str]) -> str:
+    """The step whose keys could be those of this one, such as ``a`` for ``a/1``; empty where there is none."""
+    parts = name.split("/")
+    heads = ("/".join(parts[:count]) for count in range(1, len(parts)) if parts[count].isdecimal())
+    return next((head for head in heads if head in names), "")
 
 
 def _circle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -244,6 +244,22 @@ def keep_in(connection: Connection, before: Run, after: Run) -> None:
             keep_step_in(connection, new)
 
 
+def open_counts_in(connection: Connection) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """How many runs are not over, by kind and state; and how many of their steps wait for a turn or have had one."""
+    opened = (RunState.QUEUED.value, *_UNDER_WAY)
+    runs = select(_RUN.c.kind, _RUN.c.state, func.count()).where(_RUN.c.state.in_(opened))
+    steps = select(_STEP.c.kind, _STEP.c.state, func.count()).where(
+        _STEP.c.state.in_((StepState.READY.value, StepState.RUNNING.value, StepState.UNKNOWN.value))
+    )
+    return (
+        {(kind, state): count for kind, state, count in connection.execute(runs.group_by(_RUN.c.kind, _RUN.c.state))},
+        {
+            (kind, state): count
+            for kind, state, count in connection.execute(steps.group_by(_STEP.c.kind, _STEP.c.state))
+        },
+    )
+
+
 def runs_in(
     connection: Connection,
     *,

@@ -70,6 +70,8 @@ _TAIL_BYTES = 2048
 _KEPT_WITHIN_TRIES, _PAUSE_S = 4, 0.5
 _LONGEST_TEXT = 4000
 _SOON_S = 0.1  # what ends so quickly is done in the turn that began it
+_TRIES = 30
+"""So often a command is begun that never comes to be: its supervisor dies each time, or nobody can make one."""
 
 Connection = Any
 """A transaction of the store; its library stays behind the stores."""
@@ -218,6 +220,11 @@ class Runs:
             return store.runs_in(
                 connection, kind=kind, service=service, group=group, states=states, before=before, limit=limit
             )
+
+    def counts(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+        """How many runs, and how many steps, are not over: each by kind and state."""
+        with self._database.reading() as connection:
+            return store.open_counts_in(connection)
 
     def intents(self, name: str | int, step: str = "") -> list[Intent]:
         """What a run, or one of its steps, announced to do, and what came of it; raises `NotFoundError`."""
@@ -884,7 +891,7 @@ class CommandAction(Action):
         place = self.executor.place
         intent = effects.intend("start", {"place": place}, place=place)
         if intent.document.get("place", "") != place:
-            return Unknown(f"it ran at {intent.document.get('place')}, which is gone")
+            return self.gone(replace(step, place=str(intent.document.get("place", ""))))
         waker, over = effects.waker(), threading.Event()
 
         def wake() -> None:
@@ -897,6 +904,9 @@ class CommandAction(Action):
             self._wakers.pop(step.key, None)
             return Unknown("it is not there any more: somebody removed it before it was seen to end")
         if isinstance(seen, Absent):
+            tries = int(step.memory.get("tries", 0))
+            if tries >= _TRIES:
+                return self._given_up(step, now, tries)
             try:
                 command = self._prepare(step, effects)
             except (UsageError, NotFoundError, DataError) as error:
@@ -910,10 +920,28 @@ class CommandAction(Action):
             if place:
                 over.wait(_SOON_S)
             seen = self.executor.look(step.key)
+            if isinstance(seen, Absent):
+                return Again(now + 1, {**step.memory, "tries": tries + 1}, "beginning")
         return self._told(step, now, effects, seen)
+
+    def gone(self, step: Step) -> Unknown:
+        """What is known of a step that began at a place that only its own workers could see."""
+        return Unknown(f"it ran at {step.place}, which is gone")
+
+    def _given_up(self, step: Step, now: int, tries: int) -> Answer:
+        """Nothing begins it, however often it is tried: forbid it first, in case it begins late, then say so."""
+        if tries == _TRIES:
+            self.executor.stop(step.key, 0)
+            return Again(now + 1, {**step.memory, "tries": tries + 1}, "does not begin")
+        self._wakers.pop(step.key, None)
+        return Done(
+            {}, ok=False, why=f"it did not begin, though it was tried {_TRIES} times; see supervisor.err beside its log"
+        )
 
     def stop(self, step: Step, now: int, effects: Effects) -> Answer:
         """Ask the command to end, and wait until it has."""
+        if step.place and step.place != self.executor.place:
+            return self.gone(step)
         seen = self.executor.look(step.key)
         if isinstance(seen, Lost):
             self.executor.stop(step.key, 0)  # what is left of it

@@ -694,7 +694,11 @@ class ArmsFrom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArmQuery:
-    """How both versions are counted for one SLO: queries with ``$arm`` in them; or the names of two SLOs."""
+    """How both versions are counted for one SLO: queries with ``$arm`` in them; or the names of two SLOs.
+
+    Attributes:
+        latency: Query of requests that took no longer than ``$le``, a bound of the histogram; empty: none are compared.
+    """
 
     slo: str
     good: str = ""
@@ -703,6 +707,7 @@ class ArmQuery:
     counter: bool = False
     canary_slo: str = ""
     baseline_slo: str = ""
+    latency: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,9 @@ _QUERY = Record(
         "good": Field(Text(), says="Query of good requests; $arm stands for the version's value."),
         "bad": Field(Text(), says="Query of bad requests."),
         "total": Field(Text(), True, "Query of all requests"),
+        "latency": Field(
+            Text(), says='Query of a histogram\'s buckets, with $le in it: x_bucket{version=~"$arm",le=~"$le"}.'
+        ),
         "counter": Field(Flag(), says="Whether the values grow for ever."),
     },
     rules=(OneOf(("good", "bad")),),
@@ -181,7 +184,7 @@ _QUERY = Record(
 
 def _speaks_of_arm(table: Table, report: Report) -> None:
     for query in table.tables("queries"):
-        for name in ("good", "bad", "total"):
+        for name in ("good", "bad", "total", "latency"):
             if query.text(name) and "$arm" not in query.text(name):
                 report.add(
                     "TR018",
@@ -190,6 +193,14 @@ def _speaks_of_arm(table: Table, report: Report) -> None:
                     path=query.path(name),
                     remedy='tell them apart, as in http_requests_total{version="$arm"}',
                 )
+        if query.text("latency") and "$le" not in query.text("latency"):
+            report.add(
+                "TR018",
+                "latency counts all buckets alike: there is no $le in it",
+                query.at("latency"),
+                path=query.path("latency"),
+                remedy='ask for one bucket, as in http_request_duration_seconds_bucket{version=~"$arm",le=~"$le"}',
+            )
 
 
 _ARMS = Record(
@@ -217,18 +228,28 @@ _ARMS = Record(
 )
 
 
-def _latency_of_a_log(table: Table, report: Report) -> None:
-    """Buckets rise, and only an access log has latencies to compare."""
-    if not table.given("latency") or table.get("latency", bool) is False:
-        return
+def _latency_has_a_source(table: Table, report: Report) -> None:
+    """Buckets rise, and come from an access log or from a query for them; such a query is not there for nothing."""
     arms = table.get("arms", Table)
-    if arms is None or not arms.given("field"):
+    asked = [one for one in arms.tables("queries") if one.text("latency")] if arms is not None else []
+    if not table.given("latency") or table.get("latency", bool) is False:
+        for query in asked:
+            report.add(
+                "TR021",
+                "the latencies that this query counts are not compared",
+                query.at("latency"),
+                path=query.path("latency"),
+                remedy="say by which buckets: `latency: [50ms, 200ms]` beside arms, or `latency: true`",
+            )
+        return
+    if arms is None or not (arms.given("field") or asked):
         report.add(
             "TR021",
-            "latencies are compared where versions are told apart by a field of an access log",
+            "latencies are compared where versions are told apart by a field of an access log, or by a query for them",
             table.keys["latency"],
             path=table.path("latency"),
-            remedy="remove latency, or give `arms: {field: …}`; an SLO with latencyBelow judges by a threshold",
+            remedy="remove latency, give `arms: {field: …}`, or give a `latency` query with $arm and $le; an SLO with "
+            "latencyBelow judges by a threshold",
         )
     bounds = [int(text.removesuffix("ms")) for text in table.texts("latency")]
     if bounds != sorted(set(bounds)):
@@ -247,7 +268,7 @@ _ANALYSIS = Record(
         "arms": Field(_ARMS, says="How requests of both versions are told apart; a canary cannot do without."),
         "latency": Field(
             Either(Flag(), ListOf(Text(_MILLISECONDS), 1)),
-            says="Whether latencies are compared, too, in buckets with these bounds; for access logs.",
+            says="Whether latencies are compared, too, in buckets with these bounds; of access logs and histograms.",
         ),
         "alpha": Field(Share(Fraction(1, 2)), says="Chance of a false alarm; 5% if absent."),
         "clusterGuard": Field(
@@ -264,7 +285,7 @@ _ANALYSIS = Record(
             says="What the new version must have had at a weight before it goes on.",
         ),
     },
-    rules=(Law(_latency_of_a_log),),
+    rules=(Law(_latency_has_a_source),),
 )
 
 

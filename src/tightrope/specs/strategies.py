@@ -14,6 +14,9 @@ from tightrope.specs.shapes import Table
 BUCKETS_MS = (5, 10, 25, 50, 75, 100, 150, 250, 500, 1000, 2500)
 """The buckets of latencies where none are given; a further one has no bound."""
 
+HISTOGRAM_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+"""Bounds that the histograms of all client libraries of Prometheus have, unless they were given others."""
+
 
 def rollout_strategies(library: Library) -> tuple[RolloutStrategy, ...]:
     """All strategies that are good. Names of SLOs are looked up, and a service has one strategy in an environment."""
@@ -101,7 +104,8 @@ def _latency(table: Table | None) -> tuple[int, ...]:
     if table is None or table.get("latency", bool) is False:
         return ()
     if table.get("latency", bool):
-        return BUCKETS_MS
+        arms = table.get("arms", Table)
+        return BUCKETS_MS if arms is not None and arms.given("field") else HISTOGRAM_MS
     return tuple(int(text.removesuffix("ms")) for text in table.texts("latency"))
 
 
@@ -109,7 +113,14 @@ def _arms(table: Table | None) -> Arms:
     if table is None:
         return Arms(ArmsFrom.SERVICE)
     queries = tuple(
-        ArmQuery(one.text("slo"), one.text("good"), one.text("bad"), one.text("total"), bool(one.get("counter", bool)))
+        ArmQuery(
+            one.text("slo"),
+            one.text("good"),
+            one.text("bad"),
+            one.text("total"),
+            bool(one.get("counter", bool)),
+            latency=one.text("latency"),
+        )
         for one in table.tables("queries")
     )
     queries += tuple(

@@ -385,9 +385,9 @@ def _clock(frame: _Frame, y: float, most: int) -> list[str]:
 
 
 def ticks(start: int, end: int, most: int) -> list[tuple[int, str, bool]]:
-    """Choose instants for a time axis in UTC, at most about *most*: hours, days, months or years; years are strong."""
+    """Choose instants for a time axis in UTC, at most about *most*: minutes to years; years are strong."""
     span = max(1, end - start)
-    for step in (HOUR_S, 3 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S):
+    for step in (60, 120, 300, 600, 900, 1800, HOUR_S, 3 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S):
         if span / step <= most:
             first = -(-start // step) * step
             return [(at, _clock_text(at), at % DAY_S == 0) for at in range(first, end, step)]
@@ -421,7 +421,7 @@ def _months(start: int, end: int, every: int) -> list[tuple[int, datetime]]:
 
 
 def _clock_text(at: int) -> str:
-    return _day(at) if at % DAY_S == 0 else f"{at % DAY_S // HOUR_S:02d}:00"
+    return _day(at) if at % DAY_S == 0 else f"{at % DAY_S // HOUR_S:02d}:{at % HOUR_S // 60:02d}"
 
 
 def _day(at: int) -> str:

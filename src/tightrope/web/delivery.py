@@ -54,6 +54,7 @@ _DEPLOYMENTS = {
 _SILENT = frozenset({"gate", "watch", ROLLOUT})
 """Kinds of steps that write no log."""
 
+_ENDED = {RunState.SUCCEEDED: "succeeded", RunState.FAILED: "failed", RunState.CANCELLED: "was cancelled"}
 _OPEN = (RunState.QUEUED, RunState.RUNNING, RunState.UNKNOWN)
 
 
@@ -137,6 +138,10 @@ def sentence(runs: Sequence[Run], deployed: Sequence[Deployment], findings: int,
             f"Nothing is under way; {last.called} of {last.service} reached {last.environment} "
             f"{span_text(max(0, now - last.at))} ago"
         )
+    if not told and runs:
+        ended = runs[0]
+        ago = span_text(max(0, now - (ended.finished_at or now)))
+        told.append(f"Nothing is under way; run {ended.number} {_ENDED.get(ended.state, 'ended')} {ago} ago")
     return ". ".join(told or ["Nothing was delivered yet"]) + "."
 
 
@@ -216,7 +221,9 @@ def run(visit: Visit) -> Response:
     steps = [_step_row(one, step, visit.now) for step in one.steps]
     word, tone = _RUNS[one.state]
     rollout = _rollout(visit, one)
-    decided = _decision(visit, one)
+    if rollout is not None and (one.kind == ROLLOUT or not one.state.over):
+        word, tone = rollout.word, rollout.tone
+    decided = _decision(visit, one, rollout)
     recent = [
         other for other in visit.server.runs.runs(service=one.service, kind=one.kind, limit=8) if _seen(visit, other)
     ]
@@ -225,7 +232,7 @@ def run(visit: Visit) -> Response:
         title=f"Run {one.number}",
         current="delivery",
         one=one,
-        word=rollout.word if rollout is not None and not one.state.over else word,
+        word=word,
         tone=tone,
         answer=rollout.sentence if rollout is not None else run_sentence(one, visit.now),
         lead=rollout.lead if rollout is not None else "",
@@ -324,8 +331,10 @@ def _rollout(visit: Visit, one: Run) -> Shown | None:
     return shown(view.state, visit.server.rollouts.turns(one.id), visit.now)
 
 
-def _decision(visit: Visit, one: Run) -> Kept | None:
+def _decision(visit: Visit, one: Run, rollout: Shown | None) -> Kept | None:
     """The gate's decision that a run went on."""
+    if rollout is not None and rollout.decision:
+        return visit.server.decision(rollout.decision)
     for step in one.steps:
         name = step.outcome.get("decision") or step.memory.get("decision")
         if isinstance(name, str) and name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -86,6 +87,7 @@ class Shown:
     spending: tuple[Spending, ...]
     over: bool
     paused: bool
+    decision: str
     chart: str
     narrow: str
 
@@ -99,13 +101,14 @@ def shown(state: Rollout, turns: Sequence[Turn], now: int) -> Shown:
         tone=tone,
         sentence=sentence(state),
         lead=_lead(state),
-        stops=tuple(_stops(state, now)),
+        stops=tuple(_stops(state, turns, now)),
         checks=tuple(_checks(state)),
-        why="" if judged is None else sentence_case(judged.why),
+        why=_why(state),
         explained=() if judged is None else tuple(f"{one.name}: {one}" for one in judged.explanations if one.bad),
         spending=tuple(_spending(state)),
         over=state.phase.over,
         paused=state.paused,
+        decision=state.decision,
         chart=evidence_chart(state, turns),
         narrow=evidence_chart(state, turns, narrow=True),
     )
@@ -158,9 +161,21 @@ def _expected(state: Rollout) -> str:
     return ""
 
 
+def _why(state: Rollout) -> str:
+    """What the evidence lacks or says, where it is still asked for, and is not said in the counts anyway."""
+    judged = state.verdict
+    if judged is None or isinstance(judged, Harm) or state.phase.over:
+        return ""
+    return sentence_case(judged.why)
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)Z")
+
+
 def _lead(state: Rollout) -> str:
     if state.phase.over:
-        return state.proof
+        proof = _INSTANT.sub(r"\1", state.proof)
+        return f"{sentence_case(proof)}{' UTC' if proof != state.proof else ''}." if proof else ""
     dearest = max(
         ((_share(one, worst), _share(one, cost.at_most)) for one, worst, cost in _dangers(state)),
         key=lambda each: each[0] or 0,
@@ -185,20 +200,30 @@ def _share(promise: Promise, units: Fraction) -> Fraction | None:
     return units / promise.allowed if promise.allowed > 0 else None
 
 
-def _stops(state: Rollout, now: int) -> Iterator[Stop]:
-    here = state.stage
+def _stops(state: Rollout, turns: Sequence[Turn], now: int) -> Iterator[Stop]:
+    here = state.stage if state.stage is not None else _furthest(state, turns)
     for number, stage in enumerate(state.plan.stages):
         name, bake = _weight(stage.weight), span_text(stage.bake_s)
         if state.phase is Phase.PROMOTED or (here is not None and number < here):
             yield Stop(name, "good", "ok", ("done",))
-        elif here == number and not state.phase.over:
+        elif here == number and state.stage is not None and not state.phase.over:
             since = span_text(max(0, now - state.moved_at)) if state.moved_at else "just begun"
             seen = max((one.at_stage for one in state.tallies), default=0)
             yield Stop(name, "wait", "run", (f"{since} of {bake}", f"{seen:,} requests"))
         elif here == number:
-            yield Stop(name, "bad" if state.phase is Phase.ROLLED_BACK else "none", "", ("ended here",))
+            back = state.phase in {Phase.ROLLING_BACK, Phase.ROLLED_BACK}
+            yield Stop(name, "bad" if back else "none", "bad" if back else "", ("ended here",))
+        elif state.phase.over:
+            yield Stop(name, "none", "", ("not reached",))
         else:
             yield Stop(name, "none", "", (bake, "inside the allowance" if stage.reserved else "after proof"))
+
+
+def _furthest(state: Rollout, turns: Sequence[Turn]) -> int | None:
+    """The stage at which a rollout that went back had been; None: it never had traffic."""
+    most = max((Fraction(str(one.shown["weight"])) for one in turns), default=Fraction(0))
+    reached = [number for number, stage in enumerate(state.plan.stages) if stage.weight <= most]
+    return reached[-1] if reached else None
 
 
 def _checks(state: Rollout) -> Iterator[Check]:
@@ -217,6 +242,8 @@ def _checks(state: Rollout) -> Iterator[Check]:
                 points = 100 * (Fraction(canary.bad, canary.total) - Fraction(baseline.bad, baseline.total))
                 difference = f"{float(points):+.2f} pp".replace("-", "−")
         word, tone = _said(judged)
+        if state.phase.over and isinstance(judged, Undecided):
+            word, tone = "No proof of harm", "none"
         yield Check(test.name, *counts, difference, judged.evidence, share, word, tone)
 
 
@@ -240,11 +267,12 @@ def _spending(state: Rollout) -> Iterator[Spending]:
         if not most:
             continue
         used = float(tally.spent / most)
+        share = _share(promise, most)
         yield Spending(
-            promise.name,
+            promise.name if share is None else f"{promise.name}: {percent_text(share, 2)} of its budget",
             amount_text(tally.spent, promise.unit_s),
             amount_text(most, promise.unit_s),
-            "" if state.phase.over else amount_text(worst, promise.unit_s),
+            "" if state.phase.over or not worst else amount_text(worst, promise.unit_s),
             min(1.0, used),
             0.0 if state.phase.over else max(0.0, min(1.0 - used, float(worst / most))),
         )
@@ -272,7 +300,7 @@ def evidence_chart(state: Rollout, turns: Sequence[Turn], *, narrow: bool = Fals
     if len(points) < 2 or state.verdict is None:
         return ""
     start, end = points[0][0], max(points[-1][0], points[0][0] + 60)
-    width, left, right = (358, 40, 350) if narrow else (700, 48, 640)
+    width, left, right = (358, 40, 350) if narrow else (700, 48, 620)
     top, bottom, lane, height = 14, 150, 198, 232
 
     def x(at: int) -> float:
@@ -296,7 +324,7 @@ def evidence_chart(state: Rollout, turns: Sequence[Turn], *, narrow: bool = Fals
         f'<text class="ax" x="{left - 6}" y="{bound + 4:.1f}" text-anchor="end">{odds}</text>',
         f'<text class="ax" x="{left - 6}" y="{bottom}" text-anchor="end">1</text>',
         f'<path class="zl" d="M{left} {bottom}H{right}"/>',
-        f'<path class="band" d="M{_path(line)}"/>',
+        f'<path class="grew" d="M{_path(line)}"/>',
         f'<circle class="here" cx="{line[-1][0]:.1f}" cy="{line[-1][1]:.1f}" r="3"/>',
         f'<path class="taken" d="M{weights[0][0]:.1f} {lane}L{_stairs(weights)}V{lane}z"/>',
         f'<path class="zl" d="M{left} {lane}H{right}"/>',

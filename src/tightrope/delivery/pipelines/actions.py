@@ -58,6 +58,8 @@ class StepAction(CommandAction):
         roots = step.document.get("roots", ())
         if roots and all(effects.run.step(name).state in _PASSED_OVER for name in roots):
             return Done({"skipped": "its stage did not begin"})
+        if step.place and step.place != self.executor.place:
+            return self.gone(step)
         if step.kind != "checkout" and not self.here(step.run):
             return Again(now + 1, step.memory, "waits for a worker on the machine with its workspace")
         answer = super().turn(step, now, effects)
@@ -119,7 +121,7 @@ class DeployAction(StepAction):
         look = self._look(step, effects)
         if look is None:
             return self._judged(step, super().turn(step, now, effects))
-        if not self.here(step.run):
+        if not self.here(step.run) or step.place not in {"", self.executor.place}:
             return super().turn(step, now, effects)
         first = self.observed(step, now, effects, "observe", look)
         if isinstance(first, Again):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -91,6 +91,34 @@ def slower_than(slo: Slo, objective: Objective, bound_ms: int) -> tuple[Slo, Obj
     assert indicator is not None
     timed = replace(indicator, metric=RatioMetric(total=total, good=good))
     return replace(slo, indicator=timed), objective
+
+
+def histogram_of(
+    slo: Slo, objective: Objective, arms: Arms, values: tuple[str, ...], bounds_ms: Sequence[int]
+) -> list[tuple[Slo, Objective]]:
+    """The same SLO once for each bound: good are the requests of one version that took no longer, by its histogram.
+
+    Client libraries write a whole bound as ``1`` or ``1.0``; ``$le`` is a regular expression that fits both.
+    """
+    wanted = next(one for one in arms.queries if one.slo == slo.name and one.latency)
+    source, indicator = source_of(slo), slo.indicator
+    assert indicator is not None
+
+    def upto(bound: str) -> MetricSource:
+        text = wanted.latency.replace("$arm", "|".join(values)).replace("$le", bound)
+        return MetricSource(source, {"query": text}, slo.place)
+
+    found = []
+    for bound_ms in bounds_ms:
+        metric = RatioMetric(total=upto("[+]Inf"), good=upto(_bound_pattern(bound_ms)), counter=wanted.counter)
+        found.append((replace(slo, indicator=replace(indicator, metric=metric)), objective))
+    return found
+
+
+def _bound_pattern(bound_ms: int) -> str:
+    """What fits the label ``le`` of a bound: ``0[.]05``, ``2[.]5``, ``1([.]0)?``."""
+    whole_s, part = divmod(bound_ms, 1000)
+    return f"{whole_s}[.]{f'{part:03d}'.rstrip('0')}" if part else f"{whole_s}([.]0)?"
 
 
 def _narrowed(spec: Mapping[str, Any], field: str, values: tuple[str, ...]) -> dict[str, Any]:

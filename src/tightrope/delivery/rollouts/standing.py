@@ -165,4 +165,8 @@ def analysis_of(strategy: RolloutStrategy, standing: Standing, guard: Fraction) 
 
 def latency_of(strategy: RolloutStrategy, promises: Sequence[Promise]) -> str:
     """The promise whose requests the latencies are those of; empty where they are not compared."""
-    return next((one.name for one in promises if not one.unit_s), "") if strategy.latency_ms else ""
+    if not strategy.latency_ms:
+        return ""
+    told = {one.slo for one in strategy.arms.queries if one.latency}
+    found = [one.name for one in promises if not one.unit_s and (not told or one.name.partition("/")[0] in told)]
+    return found[0] if found else ""

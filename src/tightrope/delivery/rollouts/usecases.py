@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tightrope.base.canonical import canonical
 from tightrope.base.clock import now as clock_now
 from tightrope.base.errors import ConflictError, DataError, NotFoundError, TightropeError, UsageError
@@ -46,7 +48,15 @@ from tightrope.delivery.rollout import (
     turn,
 )
 from tightrope.delivery.rollouts import store
-from tightrope.delivery.rollouts.arms import Versions, arm_of, slower_than, source_of, versions_of, whole
+from tightrope.delivery.rollouts.arms import (
+    Versions,
+    arm_of,
+    histogram_of,
+    slower_than,
+    source_of,
+    versions_of,
+    whole,
+)
 from tightrope.delivery.rollouts.standing import (
     Pages,
     SlicesOf,
@@ -62,6 +72,7 @@ from tightrope.policy.decision import Decision, GateRequest, Verdict
 from tightrope.policy.notation import plain, read_as
 from tightrope.runs.steps import Action, Again, Answer, Done, Effects, Run, RunPlan, RunState, Step, StepPlan
 from tightrope.runs.usecases import Runs
+from tightrope.sli.slices import Slices
 from tightrope.specs.model import ArmsFrom, ChangeKind, Objective, RolloutHow, RolloutStrategy, ShipHow, Slo, Specs
 from tightrope.state.database import Database
 from tightrope.state.journal import Event, Journal
@@ -773,7 +784,8 @@ class RolloutAction(Action):
 
     def _asked_for(self, row: Row, name: str, versions: Versions, memory: _Memory, now: int) -> dict[str, Measured]:
         """Ask a source for the slices of both versions since the last that were counted."""
-        tally = next(one for one in memory.state.tallies if one.name == name)
+        state = memory.state
+        tally = next(one for one in state.tallies if one.name == name)
         assert tally.until is not None
         slo, objective = row
         pair = [
@@ -782,8 +794,21 @@ class RolloutAction(Action):
         ]
         step_s = slo.step_s or 60
         since = tally.until // step_s * step_s
-        readings = read_many(pair, since=since, until=now)
-        return _sliced(name, readings[0].slices, readings[1].slices, tally.until)
+        arms = memory.strategy.arms
+        timed_here = arms.come_from is ArmsFrom.QUERIES and latency_of(memory.strategy, state.plan.promises) == name
+        bounds = memory.strategy.latency_ms if timed_here else ()
+        timed = [
+            Request(*one)
+            for values in ((versions.canary, versions.baseline) if bounds else ())
+            for one in histogram_of(slo, objective, arms, values, bounds)
+        ]
+        readings = read_many([*pair, *timed], since=since, until=now)
+        found = _sliced(name, readings[0].slices, readings[1].slices, tally.until)
+        if not bounds or name not in found:
+            return found
+        below = [one.slices for one in readings[2:]]
+        histograms = _histograms(below[: len(bounds)], below[len(bounds) :], tally.until, found[name].until)
+        return {name: replace(found[name], latencies=histograms)}
 
     def _known(self, promise: Promise, memory: _Memory, now: int) -> dict[str, Measured]:
         """Slices that the server has: of an SLO for each version, or of the service as a whole."""
@@ -869,6 +894,42 @@ def _sliced(
     return {
         name: Measured(name, until, bad, total, tuple(batches), unmeasured_s=min(lost, until - after), canary_at=newest)
     }
+
+
+def _histograms(
+    canary: Sequence[Slices], baseline: Sequence[Slices], after: int, until: int
+) -> tuple[LatencyBatch, ...]:
+    """The latencies of both versions slice by slice, from slices that count as good what took no longer than a bound.
+
+    A slice that misses a bound, or in which fewer requests took no longer than a higher bound (parts of a histogram
+    that were read apart), is no evidence of anything, and is left out.
+    """
+    step = canary[0].step_s
+    all_of = (*canary, *baseline)
+    begin = max(after // step * step, *(one.start for one in all_of))
+    end = min(until, *(one.end for one in all_of))
+    if end <= begin:
+        return ()
+    cut = [one.between(begin, end) for one in all_of]
+    covered = np.logical_and.reduce([one.covered for one in cut])
+    batches = []
+    for place in covered.nonzero()[0]:
+        arms = []
+        for arm in (cut[: len(canary)], cut[len(canary) :]):
+            below = [int(one.total[place] - one.bad[place]) // one.scale for one in arm]
+            edges = [0, *below, int(arm[-1].total[place]) // arm[-1].scale]
+            arms.append(tuple(high - low for low, high in pairwise(edges)))
+        if min(*arms[0], *arms[1]) >= 0:
+            batches.append(LatencyBatch(arms[0], arms[1], step))
+    size = max(1, -(-len(batches) // _MOST_BATCHES))
+    return tuple(_together(batches[first : first + size]) for first in range(0, len(batches), size))
+
+
+def _together(batches: Sequence[LatencyBatch]) -> LatencyBatch:
+    """Histograms of one stretch of time as one."""
+    canary = tuple(map(sum, zip(*(one.canary for one in batches), strict=True)))
+    baseline = tuple(map(sum, zip(*(one.baseline for one in batches), strict=True)))
+    return LatencyBatch(canary, baseline, sum(one.seconds for one in batches))
 
 
 def _of(title: str, own: Sequence[tuple[str, Row]], requests: Sequence[Request]) -> Sequence[Request]:

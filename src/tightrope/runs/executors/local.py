@@ -27,7 +27,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from tightrope.runs.commands import Absent, Command, Ended, LogPart, Lost, Running, Seen
 from tightrope.runs.executors import supervisor
@@ -305,7 +305,9 @@ def _ask_to_stop(folder: Path, grace_s: int) -> None:
 def spellings(secret: str) -> set[bytes]:
     """How a secret may stand in an output: as it is, line by line, in JSON, in a URL, and within Base64."""
     plain = secret.encode("utf-8", "surrogateescape")
-    found = {plain, plain.strip(), quote(plain, safe="").encode()}
+    found = {plain, plain.strip()}
+    for url in (quote(plain), quote(plain, safe=""), quote_plus(plain), quote(plain, safe="!~*'()")):
+        found |= {url.encode(), re.sub("%..", lambda code: code[0].lower(), url).encode()}
     lines = plain.splitlines()
     if len(lines) > 1:
         found |= {line.strip() for line in lines if len(line.strip()) >= 2 * SHORTEST}
