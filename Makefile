@@ -21,7 +21,7 @@ $(STAMP): requirements.lock tools/requirements.lock pyproject.toml tools/environ
 	@touch $@
 
 run: $(STAMP) ## the server on the example services, recorded data brought up to now; PORT=8080, Ctrl-C ends it
-	@$(BIN)/tightrope serve --replay -f examples/real/slo --incidents examples/real/incidents.csv --amid github-24676888 --data out/live --port $(PORT)
+	@$(BIN)/tightrope serve --replay -f examples/real/slo --incidents examples/real/incidents.csv --deployments examples/real/deployments.csv --amid github-24676888 --data out/live --port $(PORT)
 
 report: $(STAMP) ## evaluate the example services once: fleet status, gate decisions, a report under out/
 	@$(BIN)/tightrope demo

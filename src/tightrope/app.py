@@ -24,6 +24,7 @@ from tightrope.specs.model import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tightrope.backtest.labels import Deployment as KnownDeployment
     from tightrope.backtest.scenario import Result, Scenario
     from tightrope.delivery.changes import Deployment
     from tightrope.delivery.pipelines.store import Shelves
@@ -198,17 +199,24 @@ def assess_specs(
 
 
 def decide_gate(
-    specs: Specs, request: GateRequest, *, incidents: Sequence[Incident] = (), strict: bool = False
+    specs: Specs,
+    request: GateRequest,
+    *,
+    incidents: Sequence[Incident] = (),
+    strict: bool = False,
+    spent: frozenset[str] = frozenset(),
 ) -> tuple[Decision, GateFacts]:
     """Answer whether a change may go out at ``request.asked_at``, nothing later visible; and what that rests on.
 
     Telemetry that can't be read stops no rollback, and no kind that the policy lets pass without data: for them it is a
-    fact to decide on.
+    fact to decide on. Exceptions in *spent* were used before.
 
     Raises:
         NotFoundError: No SLO and no Service document names the service.
         TightropeError: Telemetry can't be read, and the kind of change may not go without it.
     """
+    from dataclasses import replace
+
     from tightrope.loop.gatekeeper import gather, gather_unread
     from tightrope.policy.gate import decide
     from tightrope.specs.model import ChangeKind
@@ -224,6 +232,7 @@ def decide_gate(
             raise
     else:
         facts = gather(specs, request, assessments)
+    facts = replace(facts, bullets_used=spent)
     return decide(request, facts), facts
 
 
@@ -249,6 +258,7 @@ def serving(
     where: str,
     *,
     incidents: Sequence[Incident] = (),
+    deployments: Sequence[KnownDeployment] = (),
     every_s: float = 1.0,
     keep_s: int | None = None,
     work: str = "",
@@ -259,7 +269,7 @@ def serving(
 
     Commands run where *work* says: a folder for their logs, empty for one beside a store that is a directory. On
     PostgreSQL without *work* this server runs none, and leaves them to workers. A replay brings the instant of each
-    service in *amid* to the present, see `Replay`.
+    service in *amid* to the present, see `Replay`, and recorded *deployments* move with their services.
 
     Raises:
         StoreError: The store cannot be opened. NotFoundError: A path of the specs does not exist.
@@ -276,6 +286,7 @@ def serving(
     from tightrope.loop.mail import MailReader
     from tightrope.loop.pipelines import sights_of
     from tightrope.loop.postman import Postman
+    from tightrope.loop.retelling import Retelling
     from tightrope.loop.rollouts import pages_of, slices_of, standing_of
     from tightrope.loop.server import Server
     from tightrope.loop.store import LiveStore
@@ -295,6 +306,11 @@ def serving(
         shelf = Shelf(database, settings.spec_paths, _judged)
         decisions = DecisionBook(database, clock_now)
         teller = Teller(settings.base_url, recent=lambda service, since: changed_lately(deliveries, service, since))
+
+        def moved(shifts: Mapping[str, int]) -> None:
+            live.moved(shifts)
+            retelling.moved(shifts)
+
         live = Live(
             database,
             slices,
@@ -302,7 +318,7 @@ def serving(
             journal,
             examine=shelf.examine,
             look=shelf.look,
-            feeds=(lambda wanted, live: _replayed(wanted, live, amid)) if settings.replayed else _feeds,
+            feeds=(lambda wanted, live: _replayed(wanted, live, moved, amid)) if settings.replayed else _feeds,
             receivers={kind: open_receiver(kind) for kind in RECEIVED},
             now=clock_now,
             incidents=incidents,
@@ -322,6 +338,8 @@ def serving(
             return {owner: frozenset(services) for owner, services in found.items()}
 
         def quota_of(service: str) -> ExceptionQuota | None:
+            if not live.following:
+                raise live.unknown(service)
             return quota_in(live.snapshot.specs, service)
 
         access = Access(database, required=settings.auth_required, owned=owned, oidc=oidc_settings(environment))
@@ -338,7 +356,7 @@ def serving(
             lambda: live.snapshot.specs,
             ask=decided,
             weigh=weighed,
-            ready=lambda: live.snapshot.number > 0,
+            ready=lambda: bool(live.snapshot.number) and live.following,
             base_url=settings.base_url,
             now=clock_now,
         )
@@ -411,7 +429,9 @@ def serving(
         doorkeeper = Doorkeeper(holds, clock_now, feedback.turn)
         postman = Postman(Notifier(database, channels, clock=clock_now), clock_now, notifications.prune)
         mail = MailReader(deliveries, clock_now)
+        retelling = Retelling(deliveries, deployments, settings.replayed, clock_now)
         live.start()
+        retelling.start()
         mail.start()
         postman.start(server.listen)
         doorkeeper.start(server.listen)
@@ -425,6 +445,7 @@ def serving(
             if executor is not None:
                 executor.close()
             live.stop()
+            retelling.stop()
             mail.stop()
             doorkeeper.stop()
             postman.stop()
@@ -700,14 +721,19 @@ def _understood(one: Wanted) -> None:
         open_tailing(sources[0], [(0, Request(one.slo, one.objective))])
 
 
-def _replayed(wanted: Sequence[Wanted], live: Live, amid: Mapping[str, int] | None = None) -> list[Feed]:
+def _replayed(
+    wanted: Sequence[Wanted],
+    live: Live,
+    moved: Callable[[Mapping[str, int]], None],
+    amid: Mapping[str, int] | None = None,
+) -> list[Feed]:
     """Recorded data, moved to the present; servers are asked as ever."""
     from tightrope.loop.feeds import Replay
     from tightrope.specs.openslo import sources_of
 
     recorded = [one for one in wanted if {each.type.lower() for each in sources_of(one.slo)} <= RECORDED]
     tracks = {one.track for one in recorded}
-    found: list[Feed] = [Replay("the recording", recorded, _read_slices, live.moved, amid)] if recorded else []
+    found: list[Feed] = [Replay("the recording", recorded, _read_slices, moved, amid)] if recorded else []
     return found + _feeds([one for one in wanted if one.track not in tracks], live)
 
 

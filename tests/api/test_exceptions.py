@@ -60,6 +60,25 @@ def test_what_somebody_else_grants_lets_the_change_through_until_it_is_revoked(o
     assert {f"dev.tightrope.exception.{verb}.v1" for verb in ("requested", "granted", "revoked")} <= set(kinds)
 
 
+def test_an_exception_for_any_change_is_used_up_by_the_first_that_it_lets_through(own: World) -> None:
+    def of(change: str) -> dict[str, Any]:
+        asked = {"kind": "feature", "change": change}
+        found: dict[str, Any] = own.post("/api/v1/gate/basket", "operator", json=asked).json()
+        return found
+
+    made = ask(own, reason="one release", duration="1h")
+    own.post(f"/api/v1/exceptions/{made['id']}/grant", "approver", json={})
+    until(lambda: of("")["exempt"])
+    first = "a1b2c3d" + "0" * 33
+    until(lambda: of(first)["exempt"])
+    assert of("fffffff1")["verdict"] == "stop"
+    assert any("it was used before" in one["says"] for one in of("fffffff2")["reasons"])
+    assert of("a1b2c3d")["exempt"], "the change that used it may ask again"
+    assert of("")["exempt"]
+    own.post(f"/api/v1/exceptions/{made['id']}/revoke", "approver", json={})
+    until(lambda: of(first)["verdict"] == "stop")
+
+
 def test_who_asked_cannot_grant_and_who_may_not_grant_is_told(own: World) -> None:
     wanted = {"service": "basket", "reason": "contract date"}
     mine = own.post("/api/v1/exceptions", "approver", json=wanted).json()

@@ -104,6 +104,16 @@ def test_a_gate_out_of_reach_exits_5_or_lets_pass(run: Run, monkeypatch: pytest.
     assert isinstance(error(run("status", server=nobody)), SourceUnreachableError)
 
 
+@pytest.mark.parametrize("told", [("--kind", "rollback", "--wait"), ("--message", 'Revert "feat: cart"')])
+def test_a_rollback_goes_on_where_no_gate_can_be_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, told: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    gone = run("gate", "checkout", *told, server="http://127.0.0.1:9")
+    assert gone.exit_code == 0
+    assert "rollbacks are never gated" in gone.stderr
+
+
 def test_a_gate_that_waits_is_asked_again_until_it_answers_or_time_is_up(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from tightrope.cli.main import cli
 
 REAL = ROOT / "examples" / "real"
 AT = "2025-06-18T23:15:00Z"
+MINUTES_ALLOWED = 28 * 1440 / 100
+"""What 99 % allow in 28 days."""
 
 
 def told(*more: str) -> str:
@@ -27,12 +29,14 @@ def test_the_parts_sum_to_what_is_spent() -> None:
     shares = sum(one["shareOfBudget"] for one in account["causes"])
     assert abs(shares - account["consumedRatio"]) < 1e-9
     assert [one["cause"] for one in account["causes"]].count("B") == 1
+    for one in account["causes"]:
+        assert abs(one["minutes"] - one["shareOfBudget"] * MINUTES_ALLOWED) < 1e-9
 
 
 def test_a_person_reads_one_line_and_a_table() -> None:
     first, header, *rows = told().splitlines()
     assert first.startswith("github-actions-up: spent 153.8 % = I 145.1 (github-25287025 43.4, ")
-    assert header.split() == ["cause", "of", "budget", "amount"]
+    assert header.split() == ["cause", "of", "budget", "amount", "as", "outage"]
     assert rows[0].split()[:2] == ["I", "github-25287025"]
 
 

@@ -22,6 +22,7 @@ from tightrope.delivery.changes import (
     deployment_of,
     is_older,
     kind_of_commits,
+    touched,
 )
 from tightrope.delivery.history import History
 from tightrope.specs.model import ChangeKind
@@ -297,6 +298,15 @@ def test_commits_of_other_parts_of_a_repository_are_none_of_the_services() -> No
     assert (none.commits, none.kind) == ((), ChangeKind.CONFIG)
 
 
+def test_a_merge_is_none_of_a_services_where_its_paths_matter_and_it_changes_no_file() -> None:
+    merge = commit(4, "Merge branch f", parents=(2, 3), exact=True)
+    assert merge.touches(())
+    assert not merge.touches(("shop/",))
+    assert replace(merge, files=("shop/a.py",)).touches(("shop/",)), "a conflict was solved in it"
+    assert replace(merge, exact=False).touches(("shop/",)), "two pushes told of it, and its parents are guesses"
+    assert commit(5, "chore: build again", exact=True).touches(("shop/",)), "an empty commit is for all"
+
+
 @pytest.mark.parametrize(
     ("told", "previous", "first_at", "rollback"),
     [
@@ -336,3 +346,16 @@ def test_silent_commits_leave_the_word_to_others_unless_they_are_alone() -> None
     assert kind_of_commits([silent, spoken]).kind is ChangeKind.RELIABILITY
     assert kind_of_commits([silent]).kind is ChangeKind.CONFIG
     assert kind_of_commits([]).source == "default: no commit is known"
+
+
+def test_only_what_may_come_out_otherwise_is_looked_at_again() -> None:
+    def at(hour: int, version: str, state: DeploymentState = DeploymentState.SUCCEEDED) -> Account:
+        told = DeploymentReport("ci", f"{hour}", "checkout", "production", hour * 3600, state, version=version)
+        return account_of(told)
+
+    later = [at(2, "v2", DeploymentState.FAILED), at(3, "v3"), at(4, "v4"), at(5, "v1"), at(6, "v6"), at(7, "v7")]
+    names = [one.external for one in touched(at(1, "v1"), None, later)]
+    assert names == ["2", "3", "5", "6"], "up to what went live next; the same thing again, and what replaced that"
+    moved = account_of(DeploymentReport("ci", "0", "checkout", "production", 0, DeploymentState.STARTED, version="v0"))
+    ended = moved.merged(replace(moved, states=((5 * 3600 + 60, DeploymentState.SUCCEEDED),)))
+    assert [one.external for one in touched(ended, moved, [at(1, "v1"), *later])] == ["1", "6"]

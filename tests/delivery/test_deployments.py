@@ -123,8 +123,9 @@ def test_a_short_name_of_a_commit_means_the_whole(here: Shop) -> None:
     assert [one.sha for one in made.commits] == [names[2], names[1]]
 
 
-def test_the_repository_of_a_service_is_found_by_the_map(here: Shop) -> None:
-    here.specs = Specs(mapped=(Mapped("checkout", "acme/shop", paths=("shop/",)),))
+@pytest.mark.parametrize("more", [(), (Mapped("checkout", app="checkout"), Mapped("checkout", artifact="acme/shop"))])
+def test_the_repository_of_a_service_is_found_by_the_map(here: Shop, more: tuple[Mapped, ...]) -> None:
+    here.specs = Specs(mapped=(Mapped("checkout", "acme/shop", paths=("shop/",)), *more))
     here.deliveries.record(report("1", 0, revision=sha(1)))
     made = here.deliveries.record(report("2", 60, revision=sha(3)))
     line = [commit(1), commit(2, "feat: x", files=("desk/a",)), commit(3, "fix: y", files=("shop/b",))]

@@ -17,12 +17,13 @@ from tests.delivery.worlds import NOON, REPOSITORY, report, sha
 from tightrope.budget.attribution import BAKE_S
 from tightrope.delivery.changes import Deployment
 from tightrope.delivery.feedback import Price, calls_of, comment_of, line_of
+from tightrope.delivery.holds.usecases import Holds
 from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.feedback import LOOKS_EVERY_S, Feedback
 from tightrope.specs.model import Integration, IntegrationType, Specs
 from tightrope.state.database import opened
 
-DEAR = Price("checkout-availability", Fraction(458, 1000), "18.5 min")
+DEAR = Price("checkout-availability", Fraction(458, 1000), "18.5 min", Fraction(37, 2))
 CHEAP = Price("checkout-latency", Fraction(3, 1000), "120 requests")
 BOTH = ("status", "comment")
 
@@ -54,6 +55,8 @@ def test_a_comment_is_text_whatever_things_are_called(released: Deployment) -> N
     assert "<img" not in comment.replace("\\<", "")
     assert "a\\|b \\[c\\](d)" in comment
     assert "Ann" not in comment, "blame falls on changes"
+    assert "| 45.8 % | 18.5 min | 18.5 min |" in comment
+    assert "| 120 requests |  |" in comment, "nothing is made up where nothing is known"
     assert "[Where the budget went](https://t.example/services/x)" in comment
 
 
@@ -145,6 +148,52 @@ def test_a_release_is_told_of_once_it_has_baked_and_never_again(tmp_path: Path, 
         again = Feedback(deliveries, holds, specs=lambda: specs, prices=prices, base_url="", now=clock)
         clock.forward(LOOKS_EVERY_S)
         assert again.turn() == 0, "a restarted server knows what was said"
+
+
+@dataclass
+class Forgetful(CommitsOfGitHub):
+    """GitHub that takes comments, shows them, and is gone before it answers; GitLab is much the same."""
+
+    word: str = "body"
+    lists: bool = True
+    taken: list[dict[str, Any]] = field(default_factory=list)
+
+    def answer(self, got: Got) -> Reply:
+        if not got.path.partition("?")[0].endswith("/comments"):
+            return 201, {"id": 1}, {}
+        if got.method == "GET":
+            return (200, [{"id": 0, self.word: "nice"}, *self.taken], {}) if self.lists else (403, {}, {})
+        self.taken.append({"id": len(self.taken), self.word: got.body[self.word]})
+        return (502, {}, {}) if len(self.taken) == 1 else (201, {"id": 7}, {})
+
+
+@pytest.mark.parametrize(("kind", "lists", "times"), [("github", True, 1), ("gitlab", True, 1), ("github", False, 2)])
+def test_a_comment_that_was_taken_unheard_is_not_written_again_if_the_forge_shows_it(
+    tmp_path: Path, released: Deployment, kind: str, lists: bool, times: int
+) -> None:
+    clock = Clock(NOON)
+    with (
+        listening(Forgetful(word="note" if kind == "gitlab" else "body", lists=lists)) as forge,
+        opened(str(tmp_path / "store"), create=True) as database,
+    ):
+        assert isinstance(forge, Forgetful)
+        of = gitlab_of if kind == "gitlab" else github_of
+        integration = replace(of(forge.url, feedback=("comment",)), token_from="TOKEN", app=None)
+        holds = Holds(
+            database,
+            lambda: Specs(integrations=(integration,)),
+            ask=Gate().ask,
+            weigh=Gate().weigh,
+            now=clock,
+            variable=lambda _name: "secret-token",
+        )
+        holds.say(calls_of(released, [DEAR], integration, bake_s=BAKE_S))
+        for _ in range(4):
+            holds.deliver()
+            clock.forward(600)
+        assert len(forge.taken) == times
+        assert holds.deliver() is None, "nothing waits any longer"
+        holds.close()
 
 
 def test_nobody_is_told_who_did_not_ask_for_it(tmp_path: Path) -> None:

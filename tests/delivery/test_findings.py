@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.delivery.worlds import NOON, Shop, report, sha, shop
 from tests.specs.samples import SLO, SOURCE, read
 from tightrope.base.errors import ConflictError, NotFoundError, UsageError
+from tightrope.base.units import DAY_S
 from tightrope.delivery.changes import Around, Deployment, DeploymentState, account_of, deployment_of
 from tightrope.delivery.findings import CLEARED_BY, Asked, Bypass, bypass_of, decision_of, finding_of
 from tightrope.policy.decision import GateFacts, GateRequest
@@ -123,6 +124,14 @@ def test_production_of_a_service_with_a_promise_is_gated_and_elsewhere_what_was_
     here.deliveries.record(report("4", 10, environment="staging"))
     assert kinds(here) == ["no-decision", "no-decision"]
     assert "dev.tightrope.finding.opened.v1" in here.kinds()
+
+
+def test_what_went_out_before_the_journal_began_is_no_finding(here: Shop) -> None:
+    here.decided("D-1", change="v9")
+    here.deliveries.record(report("1", -DAY_S))
+    assert kinds(here) == []
+    here.deliveries.record(report("2", 60))
+    assert kinds(here) == ["no-decision"]
 
 
 def test_a_finding_is_opened_once_with_its_deployment_and_closed_for_a_reason(here: Shop) -> None:

@@ -157,6 +157,14 @@ def test_every_type_of_sender_ends_in_a_deployment(post: Post) -> None:
     assert found == dict.fromkeys(sent, ("checkout", "production"))
 
 
+def test_a_service_that_is_mapped_twice_is_deployed_once_where_the_first_line_that_fits_says(post: Post) -> None:
+    post.shop.specs = replace(SPECS, mapped=(Mapped("checkout", "github.com/acme/shop"), Mapped("search", "acme/shop")))
+    post.send("github", ENDED)
+    post.deliveries.process()
+    found = {(one.service, one.environment) for one in post.deliveries.deployments()}
+    assert found == {("checkout", "production"), ("search", "prod")}
+
+
 def test_labels_that_are_told_later_change_the_kind_of_what_was_deployed(post: Post) -> None:
     for one in (BEFORE, PUSH, ENDED):
         post.send("github", one)
@@ -458,6 +466,17 @@ def test_a_reader_that_is_killed_reads_nothing_twice_and_loses_nothing(store: st
         told = [kind for kind in here.kinds() if kind.startswith("dev.cdevents.service.")]
         assert len(told) == count
         assert not here.journal.verify().broken
+
+
+def test_services_of_one_repository_are_told_apart_by_environments_of_their_own(post: Post) -> None:
+    lines = (
+        Mapped("search", "acme/shop", environments=(("find-*", "production"),)),
+        Mapped("checkout", "acme/shop", environments=(("prod", "production"),)),
+    )
+    post.shop.specs = replace(SPECS, integrations=(replace(SPECS.integrations[0], map=lines),))
+    post.send(post.shop.specs.integrations[0].name, ENDED)
+    post.deliveries.process()
+    assert [(one.service, one.environment) for one in post.deliveries.deployments()] == [("checkout", "production")]
 
 
 def test_a_document_may_name_the_same_service_in_many_ways(post: Post) -> None:

@@ -21,7 +21,7 @@ from tightrope.api.shapes_delivery import (
     RecordDeployment,
 )
 from tightrope.api.visitor import Visit, Visitor, needs
-from tightrope.base.errors import NotFoundError, UsageError
+from tightrope.base.errors import UsageError
 from tightrope.base.units import parse_time
 from tightrope.delivery.documents import (
     commit_told,
@@ -167,7 +167,7 @@ def _deliveries(visit: Visitor) -> Deliveries:
 def _known_service(visit: Visitor, service: str) -> None:
     specs = visit.server.live.snapshot.specs
     if not specs.of_service(service) and service not in specs.services:
-        raise NotFoundError(f"there is no service named {service!r}", remedy="GET /api/v1/services lists them")
+        raise visit.server.live.unknown(service)
 
 
 def _seen(

@@ -22,7 +22,14 @@ from starlette.types import Scope
 from tightrope.access.roles import Actor, Permission
 from tightrope.api.answers import answer as written
 from tightrope.api.visitor import Visit, known, needs
-from tightrope.base.errors import DataError, ForbiddenError, NotFoundError, TightropeError, UnauthorizedError
+from tightrope.base.errors import (
+    DataError,
+    ForbiddenError,
+    NotFoundError,
+    SourceUnreachableError,
+    TightropeError,
+    UnauthorizedError,
+)
 from tightrope.base.settings import environment as variable
 from tightrope.delivery.changes import DeploymentReport, DeploymentState
 from tightrope.delivery.holds.hold import Caller, Hold
@@ -567,6 +574,8 @@ def hold_gitlab(visit: Visit, integration: str, body: Body) -> Response:
     """
     visit.must(Permission.GATE)
     found = _integration(visit.server, integration, IntegrationType.GITLAB)
+    if found is None and not visit.server.live.following:
+        raise SourceUnreachableError("no specs are followed yet", remedy="send it again in a moment")
     if found is None:
         raise NotFoundError(f"there is no integration {integration!r} of the type gitlab")
     try:
@@ -603,6 +612,8 @@ def validate_drone(request: Request, integration: str, body: Body) -> Response:
     """Known by its signature with the secret of an Integration of type `drone`. Promotions and rollbacks are gated."""
     server: Server = request.app.state.server
     found = _integration(server, integration, IntegrationType.DRONE)
+    if found is None and not server.live.following:
+        return _said(drone.answer(NoDecision(Trouble.FAILED, "no specs are followed yet")))
     secret = variable(found.secret_from) if found is not None and found.secret_from else ""
     if found is None or not drone.signed(dict(request.headers), body, secret, server.now()):
         return _said(drone.answer(NoDecision(Trouble.STRANGER, "Invalid or Missing Signature")))

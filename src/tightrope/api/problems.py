@@ -32,6 +32,9 @@ from tightrope.base.errors import (
     UsageError,
 )
 
+RETRY_AFTER_S = 2
+"""When to come again after a 503; a caller that has its own mind about it does as well."""
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -196,6 +199,8 @@ def told(error: TightropeError | Refusal, *, request_id: str, base_url: str = ""
         faults = error.faults
     if isinstance(error, BusyError):
         headers["Retry-After"] = str(max(1, error.retry_after_s))
+    elif status_of(error) == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = 'Bearer realm="tightrope"'
     document = problem(

@@ -132,6 +132,7 @@ class CauseOfBurn(Shape):
     bad: Ratio | None
     share_of_budget: Ratio | None
     amount: str
+    minutes: Ratio | None = Field(description="As minutes in which nothing works.")
 
 
 class Attribution(Shape):

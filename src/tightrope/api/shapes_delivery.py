@@ -86,6 +86,7 @@ class PriceDocument(Shape):
     slo: str
     share_of_budget: float | None = Field(description="1 is all of it; null: there is none.")
     amount: str = Field(examples=["18.5 min"])
+    minutes: float | None = Field(description="As minutes in which nothing works; null: there is no budget.")
 
 
 class DeploymentInFull(DeploymentDocument):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tightrope.base.units import percent_text
+from tightrope.base.units import MINUTE_S, percent_text, span_text
 from tightrope.cli.options import spec_paths
 from tightrope.cli.output import progress, say, structured, table
 
@@ -61,8 +61,9 @@ def show(accounts: Sequence[Mapping[str, Any]], form: str) -> None:
                 one["name"],
                 "–" if one["shareOfBudget"] is None else percent_text(one["shareOfBudget"]),
                 one["amount"],
+                "–" if one.get("minutes") is None else span_text(one["minutes"] * MINUTE_S),
             ]
             for one in account["causes"]
         ]
-        for line in table(rows, right=(2, 3), header=["", "cause", "of budget", "amount"]):
+        for line in table(rows, right=(2, 3, 4), header=["", "cause", "of budget", "amount", "as outage"]):
             say(f"  {line}")

@@ -251,6 +251,7 @@ def _show(one: Document, form: str) -> None:
         structured(one, form)
         return
     from tightrope.base.units import percent_text
+    from tightrope.delivery.feedback import minutes_text
 
     say(f"{one['id']}  {one['service']} {_called(one)} to {one['environment']}: {one['state']}", bold=True)
     ended = one["finishedAt"]
@@ -269,7 +270,8 @@ def _show(one: Document, form: str) -> None:
     for each in one.get("price", ()):
         share = each["shareOfBudget"]
         part = "" if share is None else f"{percent_text(share)} of its budget, "
-        say(f"  price     {each['slo']}: {part}{each['amount']}")
+        outage = "" if each.get("minutes") is None else f", {minutes_text(each['minutes'])}"
+        say(f"  price     {each['slo']}: {part}{each['amount']}{outage}")
     say(f"  by        {' · '.join(part for part in (one['by'], one['source'], one['url']) if part)}")
     for build in one["builds"]:
         say(f"  build     {build['name']}: {build['state']} {build['url']}".rstrip())

@@ -26,6 +26,7 @@ from tightrope.cli.output import room_for_lines, say, structured, warn
 from tightrope.specs.model import ChangeKind
 
 if TYPE_CHECKING:
+    from tightrope.policy.decision import GateRequest
     from tightrope.specs.model import Specs
 
 
@@ -121,12 +122,12 @@ def gate(
         what, found_in = ChangeKind.FEATURE, "default"
     deadline = now() + parse_duration(timeout).seconds
     while True:
-        asked_of = _with_exceptions(specs, data, service) if data else specs
         request = GateRequest(
             service, now() if at is None else at, environment, what, found_in, change, title, asked_by
         )
+        asked_of, spent = _with_exceptions(specs, data, request) if data else (specs, frozenset())
         try:
-            decision, facts = decide_gate(asked_of, request, incidents=known, strict=strict)
+            decision, facts = decide_gate(asked_of, request, incidents=known, strict=strict, spent=spent)
         except SourceUnreachableError as error:
             if hold and at is None and now() < deadline:
                 warn(f"waiting: {error.message}")
@@ -177,18 +178,23 @@ def _refuse_what_is_no_text(given: Mapping[str, str]) -> None:
             raise UsageError(f"{name} is not valid UTF-8", remedy="give it as text in UTF-8")
 
 
-def _with_exceptions(specs: Specs, data: str, service: str) -> Specs:
-    """The specs with what was granted in the store; where that cannot be read, without, and the warning says so."""
+def _with_exceptions(specs: Specs, data: str, request: GateRequest) -> tuple[Specs, frozenset[str]]:
+    """The specs with what was granted in the store, and which exceptions it knows as used.
+
+    Where that cannot be read, without, and the warning says so.
+    """
     from dataclasses import replace
 
-    from tightrope.policy.usecases import granted_exceptions
+    from tightrope.policy.usecases import granted_exceptions, spent_exceptions
 
     try:
-        granted = granted_exceptions(data, service)
+        granted = granted_exceptions(data, request.service)
+        specs = replace(specs, silver_bullets=(*specs.silver_bullets, *granted))
+        mine = [one for one in specs.silver_bullets if one.service == request.service]
+        return specs, spent_exceptions(data, request, mine)
     except StoreError as error:
         warn(f"warning: exceptions granted in the store do not count: {error.message}")
-        return specs
-    return replace(specs, silver_bullets=(*specs.silver_bullets, *granted))
+        return specs, frozenset()
 
 
 def _unavailable(what: str, error: TightropeError) -> NoReturn:

@@ -353,6 +353,11 @@ def gate(
             with Remote(server) as remote:
                 verdict, told = ask_gate(remote, service, question, plain=plain)
         except SourceUnreachableError as error:
+            if _goes_back(question):
+                warn(
+                    f"warning: the gate could not be asked: {error.message}; going on, since rollbacks are never gated"
+                )
+                raise click.exceptions.Exit(0) from None
             if now() < deadline:
                 warn(f"waiting: {error.message}")
                 time.sleep(_AGAIN_S)
@@ -378,6 +383,18 @@ def gate(
             if reason["outcome"] == "warn":
                 warn(f"warning: {reason['says']}")
     raise click.exceptions.Exit(_EXIT_CODES[verdict])
+
+
+def _goes_back(question: Mapping[str, Any]) -> bool:
+    """Whether the change is a rollback by what is told of it: that needs no answer."""
+    from tightrope.policy.change_kinds import kind_of_release
+    from tightrope.specs.model import ChangeKind
+
+    told = question.get("kind")
+    if told:
+        return bool(told == ChangeKind.ROLLBACK.value)
+    message, labels = question.get("message", ()), question.get("labels", ())
+    return bool(message or labels) and kind_of_release(message, labels).kind is ChangeKind.ROLLBACK
 
 
 # --- backtest and apply --------------------------------------------------------------------------------------------

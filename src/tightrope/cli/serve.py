@@ -33,6 +33,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 @click.option("--replay", is_flag=True, help="Move recorded telemetry in time, so that it ends about now.")
 @click.option("--keep", metavar="DURATION", help="How long slices are kept, such as 400d. Default: for ever.")
 @click.option("--incidents", metavar="CSV", help="Known incidents: start, end, service, severity, cause, id.")
+@click.option("--deployments", metavar="CSV", help="Known deployments: time, service, environment, kind, change.")
 @click.option("--amid", default="", metavar="ID", help="With --replay: let this one of the incidents be under way now.")
 @click.option("--work", default="", metavar="DIR", help="Where logs of commands are kept. Default: in --data DIR.")
 def serve(
@@ -45,12 +46,13 @@ def serve(
     replay: bool,
     keep: str | None,
     incidents: str | None,
+    deployments: str | None,
     amid: str,
     work: str,
 ) -> None:
     """Watch, remember, alert and show: API, web page and loop in one process."""
     from tightrope.app import fresh_store, serving
-    from tightrope.backtest.labels import read_incidents
+    from tightrope.backtest.labels import read_deployments, read_incidents
     from tightrope.base.errors import UsageError
     from tightrope.base.units import parse_duration
     from tightrope.loop.server import ServeSettings
@@ -62,6 +64,7 @@ def serve(
             remedy="leave out --no-auth, or listen on 127.0.0.1",
         )
     known = read_incidents(incidents) if incidents else ()
+    told = read_deployments(deployments) if deployments else ()
     under_way = {one.service: one.start for one in known if amid and one.id == amid}
     if amid and not under_way:
         raise UsageError(f"there is no incident {amid!r}", remedy="--incidents names the file that lists it")
@@ -72,7 +75,7 @@ def serve(
     keep_s = None if keep is None else parse_duration(keep).seconds
     if replay:
         fresh_store(data)
-    with serving(settings, data, incidents=known, keep_s=keep_s, work=work, amid=under_way) as server:
+    with serving(settings, data, incidents=known, deployments=told, keep_s=keep_s, work=work, amid=under_way) as server:
         places = "1 place" if len(settings.spec_paths) == 1 else f"{len(settings.spec_paths)} places"
         specs = f"follows the specs in {places}" if settings.spec_paths else "waits for `tightrope apply`"
         say(f"Tightrope {specs}, and keeps its store in {data}")

@@ -119,9 +119,14 @@ class Recorded:
         )
 
     def touches(self, paths: Sequence[str]) -> bool:
-        """Whether it belongs to what lies under *paths*; so it does where nobody knows."""
-        if not paths or not self.files:
+        """Whether it belongs to what lies under *paths*; so it does where nobody knows.
+
+        A merge that changes no file itself does not: what it brings are commits of their own.
+        """
+        if not paths:
             return True
+        if not self.files:
+            return not (self.exact and len(self.parents) > 1)
         return any(
             file == path.rstrip("/") or file.startswith(path.rstrip("/") + "/") for path in paths for file in self.files
         )
@@ -439,6 +444,55 @@ def deployment_of(account: Account, around: Around) -> Deployment:
         change=account.fact("change"),
         title=account.fact("title"),
         repository=around.repository or account.fact("repository"),
+    )
+
+
+def touched(account: Account, before: Account | None, following: Sequence[Account]) -> list[Account]:
+    """Those of later deployments to an environment that may come out otherwise by what was told of one.
+
+    That is whatever directly follows on it, where it stands now and where it stood, and whatever brings the same thing
+    again or replaces it then: when that was live for the first time tells rollbacks.
+
+    Args:
+        account: All that was told of the one.
+        before: The same as it was known before; None: it is new.
+        following: The accounts from its place on, or from the place where it stood if that is earlier, in order.
+    """
+    mine = [one for one in (account, before) if one is not None]
+    marks = {(one.at, one.id) for one in mine}
+    things = [_things(one) for one in mine]
+    found: list[Account] = []
+    near = True  # what was live last is this very deployment, or the same thing
+    for one in following:
+        if one.id == account.id:
+            continue
+        passed = {mark for mark in marks if mark < (one.at, one.id)}
+        if passed:
+            marks -= passed
+            near = True
+        again = any(_alike(_things(one), thing) for thing in things)
+        if near or again:
+            found.append(one)
+        if one.state is DeploymentState.SUCCEEDED:
+            near = again
+    return found
+
+
+def _things(account: Account) -> tuple[str, str, str]:
+    return account.fact("version"), account.fact("revision"), account.fact("artifact")
+
+
+def _alike(one: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
+    """Whether two things may be one; of commits the shorter name may be the beginning of the longer."""
+    (version, revision, artifact), (its_version, its_revision, its_artifact) = one, other
+    return (
+        (bool(version) and version == its_version)
+        or (bool(artifact) and artifact == its_artifact)
+        or (
+            bool(revision)
+            and bool(its_revision)
+            and (revision.startswith(its_revision) or its_revision.startswith(revision))
+        )
     )
 
 

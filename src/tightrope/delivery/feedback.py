@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
-from tightrope.base.units import percent_text, span_text
+from tightrope.base.units import MINUTE_S, percent_text, span_text
 from tightrope.delivery.changes import Deployment
-from tightrope.delivery.holds.telling import Call, Verb
+from tightrope.delivery.holds.telling import Call, Verb, mark_of
 from tightrope.delivery.mapping import repository_name
 from tightrope.specs.model import Integration, IntegrationType
 
@@ -32,11 +32,13 @@ class Price:
         slo: Which objective.
         of_budget: The share of its budget; None where it has none.
         amount: The bad units, in words.
+        minutes: The same as minutes in which nothing works; None where it has no budget.
     """
 
     slo: str
     of_budget: Fraction | None
     amount: str
+    minutes: Fraction | None = None
 
     @property
     def share(self) -> Fraction:
@@ -47,7 +49,13 @@ class Price:
 def price_document(one: Price) -> dict[str, Any]:
     """A price as plain values, the same in every front."""
     share = None if one.of_budget is None else float(one.of_budget)
-    return {"slo": one.slo, "shareOfBudget": share, "amount": one.amount}
+    minutes = None if one.minutes is None else float(one.minutes)
+    return {"slo": one.slo, "shareOfBudget": share, "amount": one.amount, "minutes": minutes}
+
+
+def minutes_text(minutes: float) -> str:
+    """A price as time in which nothing works."""
+    return f"as much as {span_text(minutes * MINUTE_S)} of outage"
 
 
 def key_of(deployment: Deployment) -> str:
@@ -70,9 +78,9 @@ def comment_of(deployment: Deployment, prices: Sequence[Price], bake_s: int, pag
     what = "rollback" if deployment.rollback else "release"
     lines = [f"**{_safe(line_of(deployment, prices, bake_s))}.**", ""]
     if prices:
-        lines += ["| objective | of its budget | amount |", "|---|---:|---:|"]
+        lines += ["| objective | of its budget | amount | as outage |", "|---|---:|---:|---:|"]
         lines += [
-            f"| {_safe(one.slo)} | {_share(one.share)} | {_safe(one.amount)} |"
+            f"| {_safe(one.slo)} | {_share(one.share)} | {_safe(one.amount)} | {_outage(one)} |"
             for one in sorted(prices, key=lambda one: (-one.share, one.slo))
         ]
         lines.append("")
@@ -121,14 +129,18 @@ def calls_of(
         body = {**status[1], "description": line} | ({"target_url": page} if page else {})
         found.append(_call(deployment, integration, Verb.STATUS, status[0], body))
     if "comment" in integration.feedback and any(one.share for one in prices):
-        body = {comment[1]: comment_of(deployment, prices, bake_s, page)}
+        text = comment_of(deployment, prices, bake_s, page)
+        body = {comment[1]: f"{text}\n\n{mark_of(_key(deployment, Verb.COMMENT))}"}
         found.append(_call(deployment, integration, Verb.COMMENT, comment[0], body))
     return tuple(found)
 
 
 def _call(deployment: Deployment, integration: Integration, verb: Verb, path: str, body: dict[str, str]) -> Call:
-    key = f"{key_of(deployment)}{verb.value}"
-    return Call(key, deployment.id, integration.name, verb, "POST", path, body)
+    return Call(_key(deployment, verb), deployment.id, integration.name, verb, "POST", path, body)
+
+
+def _key(deployment: Deployment, verb: Verb) -> str:
+    return f"{key_of(deployment)}{verb.value}"
 
 
 def _path_of(repository: str) -> str:
@@ -136,6 +148,10 @@ def _path_of(repository: str) -> str:
     name = repository_name(repository)
     host, slash, path = name.partition("/")
     return path if slash and "." in host else name
+
+
+def _outage(one: Price) -> str:
+    return "" if one.minutes is None else span_text(float(one.minutes * MINUTE_S))
 
 
 def _share(share: Fraction) -> str:

@@ -70,32 +70,45 @@ def repository_of(service: str, mapped: Iterable[Mapped]) -> str:
 
 
 def paths_of(service: str, repository: str, mapped: Iterable[Mapped]) -> tuple[str, ...]:
-    """What in a repository belongs to a service; empty: all."""
-    found: list[str] = []
-    for one in mapped:
-        if one.service == service and (not one.repository or same_repository(one.repository, repository)):
-            if not one.paths:
-                return ()
-            found += one.paths
-    return tuple(dict.fromkeys(found))
+    """What in a repository belongs to a service; empty: all.
+
+    A line of a map that names no paths says nothing of them: an application or image is mapped beside the repository.
+    """
+    fits = [
+        one
+        for one in mapped
+        if one.service == service and (not one.repository or same_repository(one.repository, repository))
+    ]
+    return tuple(dict.fromkeys(path for one in fits for path in one.paths))
 
 
 def whom(fact: Deployed, mapped: Sequence[Mapped], known: Collection[str]) -> list[Whom]:
     """The services and environments that a deployment is of.
 
     The sender's own word for a service counts if it is one of ours, then its application, its artifact, its repository.
+    A deployment goes to one environment of a service, however often the service is mapped. Where lines of one service
+    name the environment, it is not of another whose lines name only others.
     """
     if fact.service and fact.service in known:
         named = [one for one in mapped if one.service == fact.service and one.environments]
-        return [Whom(fact.service, _environment(fact.environment, named[0] if named else None))]
+        return [Whom(fact.service, _environment(fact.environment, named))]
     for fits in (_by_app, _by_artifact, _by_repository):
-        found = [Whom(one.service, _environment(fact.environment, one)) for one in mapped if fits(one, fact)]
+        found: dict[str, list[Mapped]] = {}
+        for one in mapped:
+            if fits(one, fact):
+                found.setdefault(one.service, []).append(one)
+        if any(_names(fact.environment, lines) for lines in found.values()):
+            found = {
+                service: lines
+                for service, lines in found.items()
+                if _names(fact.environment, lines) or not any(one.environments for one in lines)
+            }
         if found:
-            return list(dict.fromkeys(found))
+            return [Whom(service, _environment(fact.environment, lines)) for service, lines in found.items()]
     for name in (fact.service, fact.app, fact.artifact, fact.repository):
         for part in _last_parts(name):
             if part in known:
-                return [Whom(part, _environment(fact.environment, None))]
+                return [Whom(part, _environment(fact.environment, ()))]
     return []
 
 
@@ -111,15 +124,21 @@ def _by_repository(one: Mapped, fact: Deployed) -> bool:
     return bool(one.repository and fact.repository) and same_repository(one.repository, fact.repository)
 
 
-def _environment(theirs: str, mapped: Mapped | None) -> str:
-    """What we call an environment: by the map; else as the sender does."""
-    if mapped is not None:
-        for pattern, ours in mapped.environments:
-            if theirs == pattern or fnmatchcase(theirs, pattern):
+def _environment(theirs: str, mapped: Sequence[Mapped]) -> str:
+    """What we call an environment: by the first line of a map that says so; else as the sender does."""
+    for one in mapped:
+        for pattern, ours in one.environments:
+            if _is(theirs, pattern):
                 return ours
-        if mapped.environment:
-            return mapped.environment
-    return theirs or PRODUCTION
+    return next((one.environment for one in mapped if one.environment), theirs or PRODUCTION)
+
+
+def _names(theirs: str, mapped: Sequence[Mapped]) -> bool:
+    return any(_is(theirs, pattern) for one in mapped for pattern, _ in one.environments)
+
+
+def _is(theirs: str, pattern: str) -> bool:
+    return theirs == pattern or fnmatchcase(theirs, pattern)
 
 
 def _same_app(mine: str, theirs: str) -> bool:

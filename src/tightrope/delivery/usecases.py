@@ -41,6 +41,7 @@ from tightrope.delivery.changes import (
     deployment_of,
     history_of,
     is_sha,
+    touched,
 )
 from tightrope.delivery.documents import change_document, deployment_document, finding_document
 from tightrope.delivery.executors.git import Repository
@@ -169,6 +170,7 @@ class Deliveries:
         self._now = clock
         self._lock = Lock()
         self._refused_at: dict[str, int] = {}
+        self._begun: int | None = None
         self.refusals: Counter[str] = Counter()
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.came = Wakeup()
@@ -240,9 +242,8 @@ class Deliveries:
         following = store.accounts_after_in(
             connection, account.service, account.environment, (first.at, account.id), _MOST_FOLLOWING
         )
-        for one in following:
-            if one.id != account.id:
-                events += self._derive(connection, one, store.deployment_in(connection, one.id))
+        for one in touched(account, known, following):
+            events += self._derive(connection, one, store.deployment_in(connection, one.id))
         return events
 
     def commits_in(
@@ -706,7 +707,7 @@ class Deliveries:
     def _judge(self, connection: Connection, deployment: Deployment) -> list[Event]:
         """Open a finding for a deployment that went past the gate; close one that turns out to be none."""
         now = self._now()
-        if now - deployment.started_at > LOOKS_BACK_S:
+        if now - deployment.started_at > LOOKS_BACK_S or deployment.started_at < self._begun_at():
             return []  # history that is told afterwards is nobody's surprise
         known = store.findings_of_in(connection, deployment.id)
         asked, gated = ([], False) if deployment.rollback else self._asked(deployment)
@@ -725,6 +726,13 @@ class Deliveries:
                 store.keep_finding_in(connection, meant)
                 events.append(_finding_event(meant, FINDING_OPENED, now))
         return events
+
+    def _begun_at(self) -> int:
+        """When the journal began, UTC epoch seconds: nobody could ask the gate before. 0: it did not begin."""
+        if self._begun is None:
+            first = next(self._journal.read(limit=1, left_out=lambda _row, _why: None), None)
+            self._begun = None if first is None else first.event.time
+        return self._begun or 0
 
     def _asked(self, deployment: Deployment) -> tuple[list[Asked], bool]:
         """The decisions that may be a deployment's, and whether the gate is to be asked where it went."""

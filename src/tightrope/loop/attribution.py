@@ -10,7 +10,7 @@ from typing import Any
 
 from tightrope.backtest.labels import Deployment
 from tightrope.base.errors import NotFoundError
-from tightrope.base.units import time_text
+from tightrope.base.units import MINUTE_S, time_text
 from tightrope.budget.attribution import BAKE_S, Cause, Change, Dependency, Part, Trouble, attribute
 from tightrope.budget.words import amount_text
 from tightrope.delivery.changes import Deployment as Recorded
@@ -33,11 +33,19 @@ NAMES = {Cause.DEPLOY: "deploys", Cause.UPSTREAM: "upstream", Cause.INFRA: "infr
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part with what it means: the share of the budget that it took, and the amount in words."""
+    """A part with what it means.
+
+    Attributes:
+        part: The bad units of one cause.
+        of_budget: The share of the budget that they took.
+        amount: The same in words, in the unit of the budget.
+        minutes: The same as minutes in which nothing works, of those that the objective allows in its window.
+    """
 
     part: Part
     of_budget: Fraction | None
     amount: str
+    minutes: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +106,13 @@ def account_of(
         dependencies=burning,
     )
     allowed = assessment.budget.allowed
+    allowed_s = (1 - assessment.objective.target) * (statement.window_end - start)
     shares = []
     for part in parts:
         amount = Fraction(part.bad, units.scale)
         share = amount / allowed if allowed else None
-        shares.append(Share(part, share, amount_text(amount, statement.unit_s)))
+        minutes = None if share is None else share * allowed_s / MINUTE_S
+        shares.append(Share(part, share, amount_text(amount, statement.unit_s), minutes))
     return Account(
         assessment.title,
         start,
@@ -150,7 +160,7 @@ def accounts_of(
 def prices_of(accounts: Sequence[Account], name: str) -> list[Price]:
     """What the release of that name cost each objective; one that it cost nothing is left out."""
     return [
-        Price(account.title, share.of_budget, share.amount)
+        Price(account.title, share.of_budget, share.amount, share.minutes)
         for account in accounts
         for share in account.shares
         if share.part.cause is Cause.DEPLOY and share.part.name == name
@@ -173,6 +183,7 @@ def account_document(account: Account) -> dict[str, Any]:
                 "bad": number(account.bad * one.part.bad / sum(each.part.bad for each in account.shares)),
                 "shareOfBudget": number(one.of_budget),
                 "amount": one.amount,
+                "minutes": number(one.minutes),
             }
             for one in account.shares
         ],

@@ -17,7 +17,7 @@ from threading import Condition, Event, RLock, Thread
 from typing import Any
 
 from tightrope.base import clock
-from tightrope.base.errors import NotFoundError, SpecError, StoreError, TightropeError
+from tightrope.base.errors import NotFoundError, SourceUnreachableError, SpecError, StoreError, TightropeError
 from tightrope.engine.plan import Incident
 from tightrope.loop.assess import Assessment, reach_s
 from tightrope.loop.catching_up import CatchingUp
@@ -467,6 +467,12 @@ class Live:
         """Whether there are specs that are followed: at the first start they may all be broken."""
         return self._watch.specs is not None
 
+    def unknown(self, service: str) -> TightropeError:
+        """What whoever names a service that is not there is told: while no specs are followed, nobody knows."""
+        if not self.following:
+            return SourceUnreachableError("no specs are followed yet", remedy="ask again in a moment; see /readyz")
+        return NotFoundError(f"there is no service named {service!r}", remedy="GET /api/v1/services lists them")
+
     @contextmanager
     def listen(self) -> Iterator[Queue[Turned]]:
         """Hear of every turn that changed something; a listener that does not keep up misses some."""
@@ -482,11 +488,11 @@ class Live:
         return self._drawing.assessment(key)
 
     def assessments(self, service: str) -> list[Assessment]:
-        """Where the objectives of a service stand; raises `NotFoundError` where the specs have no such service."""
+        """Where the objectives of a service stand; raises as `unknown` has it where there is no such service."""
         with self._lock:
             keys = self._watch.of_service.get(service, ())
             if not keys and service not in self._snapshot.specs.services:
-                raise NotFoundError(f"there is no service named {service!r}", remedy="GET /api/v1/services lists them")
+                raise self.unknown(service)
             return [self.assessment(key) for key in keys if self.evaluated(key)]
 
     def history(self, slos: Sequence[Slo], *, specs: Specs | None = None, since: int | None = None) -> list[Assessment]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,11 @@ from tightrope.base.clock import now
 from tightrope.base.errors import NotFoundError
 from tightrope.base.values import dataclass
 from tightrope.policy import exceptions, store
-from tightrope.policy.decision import Decision, GateFacts
+from tightrope.policy.decision import Decision, GateFacts, GateRequest
 from tightrope.policy.exceptions import ExceptionRequest, bullet_of, document_of
 from tightrope.policy.record import DecisionRecord, Kept, recompute
-from tightrope.policy.store import Decisions
+from tightrope.policy.silver_bullets import same_change
+from tightrope.policy.store import DECISION_MADE, Decisions
 from tightrope.specs.model import ExceptionQuota, SilverBullet
 from tightrope.state.database import Database, opened
 from tightrope.state.journal import Event, Findings, Journal, cloud_event
@@ -172,6 +173,7 @@ class Exceptions:
         self._quota_of = quota_of
         self._known: dict[str, tuple[SilverBullet, ...]] = {}
         self._read_at: int | None = None
+        self._used: dict[tuple[str, str, int], tuple[int, str]] = {}
 
     def bullets(self, service: str, now: int) -> tuple[SilverBullet, ...]:
         """All that was ever granted to a service, for the gate; from memory where it was read in this second."""
@@ -185,6 +187,47 @@ class Exceptions:
                     known.setdefault(one.service, []).append(bullet)
             self._known, self._read_at = {name: tuple(of) for name, of in known.items()}, now
         return self._known.get(service, ())
+
+    def spent(self, request: GateRequest, bullets: Iterable[SilverBullet]) -> frozenset[str]:
+        """Names of exceptions for any change that let another one through already, by the recorded decisions.
+
+        Each is good for one change: the first that it lets through. A question that names no change uses up none, and
+        broken glass is for whatever comes.
+
+        Args:
+            request: The question.
+            bullets: All that were granted to its service.
+        """
+        if not request.change:
+            return frozenset()
+        held = [
+            one
+            for one in bullets
+            if not one.change and not one.break_glass and one.granted_at <= request.asked_at < one.expires_at
+        ]
+        used = {one.name: self._used_for(one) for one in held}
+        return frozenset(name for name, change in used.items() if change and not same_change(change, request.change))
+
+    def _used_for(self, bullet: SilverBullet) -> str:
+        """The first change that an exception let through; empty: none so far. The journal is read on from last time."""
+        key = (bullet.service, bullet.name, bullet.granted_at)
+        row, change = self._used.get(key, (0, ""))
+        if change:
+            return change
+        for entry in self._journal.read(
+            kind=DECISION_MADE,
+            subject=bullet.service,
+            since=bullet.granted_at,
+            after=row,
+            left_out=lambda _row, _why: None,
+        ):
+            row = entry.sequence
+            if entry.event.data["decision"]["exception"] == bullet.name:
+                change = str(entry.event.data["request"]["change"])
+                if change:
+                    break
+        self._used[key] = row, change
+        return change
 
     def listed(self, *, service: str = "", before: int | None = None, limit: int = 100) -> list[ExceptionRequest]:
         """Requests and what became of them, newest first."""
@@ -320,6 +363,12 @@ def granted_exceptions(where: str, service: str) -> tuple[SilverBullet, ...]:
     with opened(where, create=True) as database, database.reading() as connection:
         found = store.exceptions_in(connection, service=service, granted=True)
     return tuple(bullet for one in found if (bullet := bullet_of(one)) is not None)
+
+
+def spent_exceptions(where: str, request: GateRequest, bullets: Iterable[SilverBullet]) -> frozenset[str]:
+    """As `Exceptions.spent`, by what is recorded in the store *where*."""
+    with opened(where, create=True) as database:
+        return Exceptions(database, lambda _service: None).spent(request, bullets)
 
 
 @contextmanager

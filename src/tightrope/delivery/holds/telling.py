@@ -53,6 +53,11 @@ class Call:
     creates: str = ""
 
 
+def mark_of(key: str) -> str:
+    """What a call leaves in its text, unseen in Markdown, to be known by if nobody heard whether it was taken."""
+    return f"<!-- tightrope {key} -->"
+
+
 def calls(hold: Hold, heard: Heard | None, now: int, base_url: str = "") -> tuple[Call, ...]:
     """What the caller is to be told of a hold as it is now; nothing where it asks again itself.
 

@@ -45,6 +45,10 @@ class Tracker(Protocol):
         """Make one call, once; whoever calls tries again. *path* is below the API's address."""
         ...
 
+    def has(self, path: str, text: str, now: int) -> bool | Sent:
+        """Whether one of the comments that are listed at *path* holds a text; what went wrong, where it did."""
+        ...
+
     def close(self) -> None:
         """Let go of the connections."""
         ...

@@ -13,6 +13,7 @@ from tightrope.delivery.trackers import Sent
 
 TIMEOUT_S = 15
 _LONGEST_ASKED_S = 24 * 3600
+_PAGE, _PAGES = 100, 10
 
 
 class Line:
@@ -59,6 +60,21 @@ class Line:
             retry_after_s=seconds(reply.headers.get("retry-after", "")),
             gone=reply.status in {404, 409, 410},
         )
+
+    def has(self, path: str, text: str, headers: Mapping[str, str]) -> bool | Sent:
+        """Whether one of the comments that are listed at *path* holds a text, of the first thousand."""
+        for page in range(1, _PAGES + 1):
+            reply = self.ask("GET", f"{path}?per_page={_PAGE}&page={page}", None, headers)
+            if isinstance(reply, Sent):
+                return reply
+            told = document(reply.text)
+            if reply.status != 200 or not isinstance(told, list):
+                return self.judged(reply)
+            if any(text in str(one.get(name)) for one in told if isinstance(one, dict) for name in ("body", "note")):
+                return True
+            if len(told) < _PAGE:
+                break
+        return False
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -70,6 +70,12 @@ class GitHub:
                 self._given_until = 0
         return self._judged(reply, now)
 
+    def has(self, path: str, text: str, now: int) -> bool | Sent:
+        """Whether a comment is there; see `Tracker.has`."""
+        with self._lock:
+            token = self._token or self._installation_token(now)
+        return token if isinstance(token, Sent) else self._line.has(path, text, _headers(token))
+
     def missed(self, now: int) -> list[int] | Sent:
         """The newest attempts of deliveries that never reached us: GitHub makes none again by itself.
 

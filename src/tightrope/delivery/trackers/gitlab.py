@@ -33,6 +33,10 @@ class GitLab:
             return Sent(done=True)
         return self._line.judged(reply)
 
+    def has(self, path: str, text: str, now: int) -> bool | Sent:
+        """Whether a comment is there; see `Tracker.has`."""
+        return self._line.has(path, text, self._headers)
+
     def blocked(self, repository: str) -> list[Any] | Sent:
         """The deployments of a project that wait for an approval, newest first; what went wrong where it did."""
         path = f"/projects/{quote(repository, safe='')}/deployments?status=blocked&sort=desc&per_page={MOST_LISTED}"
