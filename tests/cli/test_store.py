@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 from tests.state.worlds import filled, tamper
 from tightrope.base.errors import ConflictError, UsageError
 from tightrope.cli.main import cli
+from tightrope.sli.hours import by_the_hour
 from tightrope.state.database import opened
+from tightrope.telemetry.rollup.store import RAW, HourStore
 from tightrope.telemetry.store import Batch, SeriesKey, SliceStore
 
 SPEC = """
@@ -76,6 +78,22 @@ def test_slices_are_exported_as_they_are(store: str, tmp_path: Path) -> None:
     assert [row["total"] for row in rows] == [(at + 1) * (at % 2 == 0) for at in range(100)]
     assert {row["track"] for row in rows} == {"up"}
     assert isinstance(run("store", "export", str(tmp_path / "slices.parquet"), "--data", store).exception, UsageError)
+
+
+def test_what_was_let_go_of_is_exported_and_told_of_by_the_hour(store: str, tmp_path: Path) -> None:
+    with opened(store) as database:
+        slices, hours = SliceStore(database), HourStore(database)
+        slices.compact()
+        slices.prune(2 * 86_400, fold=lambda into, of, gone: hours.fold_in(into, of, RAW, by_the_hour(gone)))
+    done = run("store", "export", "--hours", str(tmp_path / "hours.parquet"), "--data", store)
+    assert (done.exit_code, done.output) == (0, f"wrote 24 hours to {tmp_path / 'hours.parquet'}\n")
+    rows = pq.read_table(tmp_path / "hours.parquet").to_pylist()
+    odd = [at + 1 for at in range(0, 100, 2)]
+    told = [(row["track"], row["step_s"], row["total"], row["bad"], row["known"], row["slices"]) for row in rows]
+    assert told[:2] == [("up", 3600, sum(odd[:30]), 0, 30, 60), ("up", 3600, sum(odd[30:]), 0, 20, 60)]
+    (tmp_path / "slo.yaml").write_text(SPEC)
+    said = run("doctor", "--data", store, "-f", str(tmp_path / "slo.yaml")).output
+    assert "1 record by the hour from 1970-01-01T00:00:00Z" in " ".join(said.split())
 
 
 def test_a_backup_is_made_and_brought_back(store: str, tmp_path: Path) -> None:

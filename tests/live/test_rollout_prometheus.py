@@ -157,7 +157,7 @@ def _plannable(server: Server) -> bool:
     ("fails", "slow", "phase"),
     [
         pytest.param(0.0, False, Phase.PROMOTED, marks=pytest.mark.kills),
-        (0.4, False, Phase.ROLLED_BACK),
+        pytest.param(0.4, False, Phase.ROLLED_BACK, marks=pytest.mark.kills),
         (0.0, True, Phase.ROLLED_BACK),
     ],
 )

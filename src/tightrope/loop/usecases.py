@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tightrope.base.clock import now
 from tightrope.base.errors import TightropeError, UsageError
@@ -13,7 +17,7 @@ from tightrope.base.units import DAY_S, HOUR_S, MINUTE_S, span_text, time_text
 from tightrope.specs.model import Slo, Specs
 from tightrope.state import backup
 from tightrope.state.backup import Backup
-from tightrope.state.database import SCHEMA, opened
+from tightrope.state.database import SCHEMA, Database, opened
 from tightrope.state.journal import Journal
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.received import RECEIVED
@@ -98,58 +102,52 @@ def export(where: str, target: str) -> int:
     Raises:
         UsageError: pyarrow is not installed, or the file is there already.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError:
-        raise UsageError("Parquet needs pyarrow, which is not installed", remedy="install tightrope[parquet]") from None
-    if Path(target).exists():
-        raise UsageError(f"{target} is there already", remedy="give another name")
-    schema = pa.schema(
-        [
-            ("track", pa.dictionary(pa.int32(), pa.string())),
-            ("series", pa.int32()),
-            ("start", pa.timestamp("s", tz="UTC")),
-            ("step_s", pa.int32()),
-            ("scale", pa.int64()),
-            ("bad", pa.int64()),
-            ("total", pa.int64()),
-            ("covered", pa.bool_()),
-        ]
-    )
-    written = 0
-    with opened(where) as database, pq.ParquetWriter(target, schema, compression="zstd") as writer:
+
+    def stretches(database: Database) -> Iterator[_Stretch]:
         store = SliceStore(database)
         for number, key in store.records().items():
             (found,) = store.read([number])
-            count = len(found)
-            if not count:
-                continue
-            starts = found.start + found.step_s * pa.array(range(count), pa.int64()).to_numpy()
-            columns = [
-                pa.array([key.name] * count, pa.string()).dictionary_encode(),
-                pa.array([number] * count, pa.int32()),
-                pa.array(starts, pa.int64()).cast(pa.timestamp("s", tz="UTC")),
-                pa.array([key.step_s] * count, pa.int32()),
-                pa.array([key.scale] * count, pa.int64()),
-                pa.array(found.bad),
-                pa.array(found.total),
-                pa.array(found.covered),
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-            written += count
-    return written
+            columns = {"bad": found.bad, "total": found.total, "covered": found.covered}
+            yield _Stretch(key.name, number, key.scale, found.start, key.step_s, columns)
+
+    return _written(where, target, {"bad": np.int64, "total": np.int64, "covered": np.bool_}, stretches)
 
 
 def export_hours(where: str, target: str) -> int:
     """Write what slices that were let go of added up to, hour by hour, to a Parquet file; returns how many hours.
 
-    Columns: ``track``, ``series``, ``start`` (UTC), ``length_s``, ``scale``, ``bad``, ``total``, ``known`` (slices that
-    were measured) and ``slices`` (all of them, gaps included).
+    Columns as those of `export`, but ``known`` (slices that were measured) and ``slices`` (all of them, gaps included)
+    in place of ``covered``; ``step_s`` is the length of an hour.
 
     Raises:
         UsageError: pyarrow is not installed, or the file is there already.
     """
+
+    def stretches(database: Database) -> Iterator[_Stretch]:
+        hours = HourStore(database)
+        for number, key in SliceStore(database).records().items():
+            found = hours.read(number, RAW, key.step_s, key.scale)
+            columns = {"bad": found.bad, "total": found.total, "known": found.known, "slices": found.slices}
+            yield _Stretch(key.name, number, key.scale, found.start, found.step_s, columns)
+
+    return _written(where, target, dict.fromkeys(("bad", "total", "known", "slices"), np.int64), stretches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """What is exported of one record: consecutive steps of one length from *start*, each with its figures."""
+
+    track: str
+    series: int
+    scale: int
+    start: int
+    step_s: int
+    columns: Mapping[str, npt.NDArray[Any]]
+
+
+def _written(
+    where: str, target: str, kinds: Mapping[str, type], stretches: Callable[[Database], Iterable[_Stretch]]
+) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -157,27 +155,30 @@ def export_hours(where: str, target: str) -> int:
         raise UsageError("Parquet needs pyarrow, which is not installed", remedy="install tightrope[parquet]") from None
     if Path(target).exists():
         raise UsageError(f"{target} is there already", remedy="give another name")
-    names = ["series", "start", "length_s", "scale", "bad", "total", "known", "slices"]
+    moment = pa.timestamp("s", tz="UTC")
     schema = pa.schema(
-        [("track", pa.dictionary(pa.int32(), pa.string()))]
-        + [(name, pa.timestamp("s", tz="UTC") if name == "start" else pa.int64()) for name in names]
+        [
+            ("track", pa.dictionary(pa.int32(), pa.string())),
+            ("series", pa.int32()),
+            ("start", moment),
+            ("step_s", pa.int32()),
+            ("scale", pa.int64()),
+            *((name, pa.from_numpy_dtype(kind)) for name, kind in kinds.items()),
+        ]
     )
     written = 0
     with opened(where) as database, pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        hours = HourStore(database)
-        for number, key in SliceStore(database).records().items():
-            found = hours.read(number, RAW, key.step_s, key.scale)
-            count = len(found)
+        for one in stretches(database):
+            count = len(one.columns["total"])
             if not count:
                 continue
-            starts = pa.array([found.start + at * found.step_s for at in range(count)], pa.int64())
             columns = [
-                pa.array([key.name] * count, pa.string()).dictionary_encode(),
-                pa.array([number] * count, pa.int64()),
-                starts.cast(pa.timestamp("s", tz="UTC")),
-                pa.array([found.step_s] * count, pa.int64()),
-                pa.array([found.scale] * count, pa.int64()),
-                *(pa.array(column) for column in found.columns),
+                pa.array([one.track] * count, pa.string()).dictionary_encode(),
+                pa.array([one.series] * count, pa.int32()),
+                pa.array(one.start + one.step_s * np.arange(count)).cast(moment),
+                pa.array([one.step_s] * count, pa.int32()),
+                pa.array([one.scale] * count, pa.int64()),
+                *(pa.array(one.columns[name]) for name in kinds),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
             written += count
@@ -260,7 +261,8 @@ def _store(where: str) -> Iterator[Check]:
         yield from _ticks(SliceStore(database))
         past = HourStore(database).kept()
         if past.start is not None and past.end is not None:
-            said = f"{past.records} records by the hour from {time_text(past.start)} to {time_text(past.end)}"
+            many = "s" * (past.records != 1)
+            said = f"{past.records} record{many} by the hour from {time_text(past.start)} to {time_text(past.end)}"
             yield Check("past", "ok", f"{said}, {past.size / 2**20:.1f} MiB")
         broken = Journal(database).verify().broken
     if broken:
