@@ -131,6 +131,18 @@ class World:
         return list(self.journal.read(kind=kind))
 
 
+Begin = Callable[..., World]
+"""Begins a world on specs that are given as text."""
+
+
+def agree(world: World, **records: Slices) -> None:
+    """Every track stands where a replay of its record stands."""
+    for key in records:
+        now = world.live.assessment(key)
+        then = replayed(world.folder, records, now.statement.at)[key]
+        assert (now.history.memory, now.statement) == (then.history.memory, then.statement), key
+
+
 def _examined(folder: Path) -> tuple[Specs | None, tuple[SpecError, ...]]:
     return examine([str(folder)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread, current_thread
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from tests.loop.live_worlds import SOURCE, START, STEP, World, cut, replayed, slo, traffic
+from tests.loop.live_worlds import SOURCE, START, STEP, Begin, World, agree, cut, replayed, slo, traffic
 from tightrope.base.errors import StoreError
 from tightrope.loop.corrections import MOST_REMEMBERED, Correction, changed_rows, correction_of
 from tightrope.loop.feeds import Fed, Replay, Wanted
@@ -22,28 +22,6 @@ from tightrope.specs.store import load
 from tightrope.telemetry.reading import Quality, Reading
 
 MOVED, CORRECTED = "dev.tightrope.state.changed.v1", "dev.tightrope.slice.corrected.v1"
-Begin = Callable[..., World]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Begin]:
-    made: list[World] = []
-
-    def make(text: str, **others: object) -> World:
-        made.append(World(tmp_path / "store", text, tmp_path, **others))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-def agree(world: World, **records: Slices) -> None:
-    """Every track stands where a replay of its record stands."""
-    for key in records:
-        now = world.live.assessment(key)
-        then = replayed(world.folder, records, now.statement.at)[key]
-        assert (now.history.memory, now.statement) == (then.history.memory, then.statement), key
 
 
 def burning(record: Slices, first: int, last: int) -> Slices:

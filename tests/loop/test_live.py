@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
@@ -11,7 +11,7 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from tests.loop.live_worlds import SOURCE, START, STEP, World, cut, replayed, slo, traffic
+from tests.loop.live_worlds import SOURCE, START, STEP, Begin, World, cut, replayed, slo, traffic
 from tightrope.base.errors import SourceUnreachableError
 from tightrope.loop.feeds import Fed
 from tightrope.sli.hours import by_the_hour
@@ -40,8 +40,6 @@ spec: {startsAt: "2026-03-01 20:00:00", duration: 30m, services: [checkout], rea
 """
 )
 TRACKS = ("plain", "held", "coarse", "ratio", "calendar")
-
-Begin = Callable[..., World]
 
 
 @pytest.fixture

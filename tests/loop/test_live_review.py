@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from tests.loop.live_worlds import SOURCE, START, STEP, World, cut, replayed, slo, traffic
+from tests.loop.live_worlds import SOURCE, START, STEP, Begin, agree, cut, replayed, slo, traffic
 from tightrope.base.errors import DataError, SourceUnreachableError, StoreError
 from tightrope.loop.gatekeeper import gather
 from tightrope.policy.decision import GateRequest, Verdict
 from tightrope.policy.gate import decide
-from tightrope.sli.slices import Slices
 from tightrope.specs.model import ChangeKind
 from tightrope.telemetry.usecases import open_receiver
 
@@ -24,29 +21,6 @@ kind: Exclusion
 metadata: {name: works}
 spec: {startsAt: "2026-03-01 20:00:00", duration: 2h, services: [checkout], reason: works}
 """
-
-Begin = Callable[..., World]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Begin]:
-    made: list[World] = []
-
-    def make(text: str, **others: object) -> World:
-        made.append(World(tmp_path / "store", text, tmp_path, **others))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-def agree(world: World, **records: Slices) -> None:
-    """Every track stands where a replay of its record stands."""
-    for key in records:
-        now = world.live.assessment(key)
-        then = replayed(world.folder, records, now.statement.at)[key]
-        assert (now.history.memory, now.statement) == (then.history.memory, then.statement), key
 
 
 def test_an_exclusion_leaves_a_long_window_as_it_came(begin: Begin) -> None:
