@@ -104,7 +104,7 @@ def main() -> None:
 
 
 SEEDS = (1, 2, 3, 4, 5)
-"""Of releases that no choice was made on."""
+"""Of the releases; the first estimates of the published form were chosen on some of them."""
 
 
 def _same_alarms() -> None:
