@@ -351,12 +351,15 @@ def serving(
         def weighed(request: GateRequest) -> Decision:
             return server.weigh(request)
 
+        def followed() -> bool:
+            return bool(live.snapshot.number) and live.following
+
         holds = Holds(
             database,
             lambda: live.snapshot.specs,
             ask=decided,
             weigh=weighed,
-            ready=lambda: bool(live.snapshot.number) and live.following,
+            ready=followed,
             base_url=settings.base_url,
             now=clock_now,
         )
@@ -370,7 +373,7 @@ def serving(
             clock=clock_now,
             holding=holds.take,
             pushing=pushed,
-            ready=lambda: bool(live.snapshot.number) and live.following,
+            ready=followed,
         )
         executor = _local_executor(where, work)
         runs = Runs(database, place="" if executor is None else executor.place)
@@ -427,9 +430,12 @@ def serving(
             now=clock_now,
         )
         doorkeeper = Doorkeeper(holds, clock_now, feedback.turn)
-        postman = Postman(Notifier(database, channels, clock=clock_now), clock_now, notifications.prune)
+        notifier = Notifier(database, channels, ready=followed, clock=clock_now)
+        postman = Postman(notifier, clock_now, notifications.prune)
         mail = MailReader(deliveries, clock_now)
         retelling = Retelling(deliveries, deployments, settings.replayed, clock_now)
+        for sender in (notifier, holds):
+            sender.take_over()
         live.start()
         retelling.start()
         mail.start()

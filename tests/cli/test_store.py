@@ -15,7 +15,7 @@ from tightrope.base.errors import ConflictError, UsageError
 from tightrope.cli.main import cli
 from tightrope.sli.hours import by_the_hour
 from tightrope.state.database import opened
-from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.rollup.store import HourStore
 from tightrope.telemetry.store import Batch, SeriesKey, SliceStore
 
 SPEC = """
@@ -84,7 +84,7 @@ def test_what_was_let_go_of_is_exported_and_told_of_by_the_hour(store: str, tmp_
     with opened(store) as database:
         slices, hours = SliceStore(database), HourStore(database)
         slices.compact()
-        slices.prune(2 * 86_400, fold=lambda into, of, gone: hours.fold_in(into, of, RAW, by_the_hour(gone)))
+        slices.prune(2 * 86_400, fold=lambda into, of, gone: hours.fold_in(into, of, by_the_hour(gone)))
     done = run("store", "export", "--hours", str(tmp_path / "hours.parquet"), "--data", store)
     assert (done.exit_code, done.output) == (0, f"wrote 24 hours to {tmp_path / 'hours.parquet'}\n")
     rows = pq.read_table(tmp_path / "hours.parquet").to_pylist()

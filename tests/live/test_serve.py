@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -30,7 +31,6 @@ from tightrope.app import serving
 from tightrope.base.errors import StoreError
 from tightrope.base.units import DAY_S, time_text
 from tightrope.loop.server import Server, ServeSettings
-from tightrope.notify.usecases import LEASE_S
 from tightrope.state.database import opened
 from tightrope.telemetry.store import SliceStore
 
@@ -38,6 +38,7 @@ pytestmark = [pytest.mark.live, pytest.mark.kills]
 
 DAYS = 16
 MINUTES = 300
+KILLS = 4
 RESTARTS_WITHIN_S = 10  # 2 s where nothing else runs
 STEP = 60
 
@@ -194,8 +195,7 @@ class Told:
         return [one["id"] for one in opened if one["data"]["labels"]["alertname"] == "ErrorBudgetBurn"]
 
 
-@pytest.mark.timeout(180)
-def test_kills_lose_nothing_that_was_acknowledged_and_tell_nothing_twice(
+def test_kills_lose_nothing_that_was_acknowledged_and_open_no_alert_twice(
     serve: Callable[..., Served],
     store: str,  # noqa: F811
 ) -> None:
@@ -221,7 +221,7 @@ def test_kills_lose_nothing_that_was_acknowledged_and_tell_nothing_twice(
         senders = [threading.Thread(target=send, args=(number,)) for number in range(4)]
         for one in senders:
             one.start()
-        for kills in range(1, 4):
+        for kills in range(1, KILLS):
             wait_for(lambda kills=kills: len(acknowledged) >= 75 * kills, 30)  # type: ignore[misc]
             server.kill()
             server.start()
@@ -231,12 +231,15 @@ def test_kills_lose_nothing_that_was_acknowledged_and_tell_nothing_twice(
         wait_for(lambda: server.status().get("checkout", {}).get("total") == 2 * MINUTES, 30)
         assert server.status()["search"]["total"] == 2 * MINUTES
         assert server.status()["checkout"]["good"] == 2 * MINUTES - MINUTES // 3
-        wait_for(told.opened, LEASE_S + 15)  # whoever was killed while sending left a claim, which runs out
+        wait_for(told.opened)
         server.kill()
         server.start()
         time.sleep(1.5)
-        assert len(told.opened()) == 1
-        assert len({one["id"] for one in told.events}) == len(told.events)
+        assert len(set(told.opened())) == 1
+        # What was being sent when its sender was killed comes again, as it was and under its id; nothing else does.
+        several = Counter(one["id"] for one in told.events)
+        assert len({json.dumps(one, sort_keys=True) for one in told.events}) == len(several)
+        assert sum(several.values()) - len(several) <= KILLS
         status, text = server.get("/api/v1/gate/search")
         assert (status, json.loads(text)["verdict"]) == (200, "go")
         server.stop()

@@ -17,7 +17,7 @@ from tightrope.loop.feeds import Fed
 from tightrope.sli.hours import by_the_hour
 from tightrope.sli.slices import Slices
 from tightrope.state.database import opened
-from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.rollup.store import HourStore
 
 FLEET = (
     SOURCE
@@ -362,7 +362,7 @@ def test_what_is_let_go_of_stays_by_the_hour_and_changes_no_figure(begin: Begin)
     assert start is not None
     assert start > START
     with opened(world.where) as database:
-        hours = HourStore(database).read(track.series, RAW, STEP, 1)
+        hours = HourStore(database).read(track.series, STEP, 1)
     wanted = by_the_hour(record.between(START, start))
     assert [one.tolist() for one in hours.columns] == [one.tolist() for one in wanted.columns]
     world.begin()
@@ -372,6 +372,6 @@ def test_what_is_let_go_of_stays_by_the_hour_and_changes_no_figure(begin: Begin)
     assert (now.statement, now.history.memory) == (told.statement, told.history.memory)
     world.live.tidy()
     with opened(world.where) as database:
-        again = HourStore(database).read(track.series, RAW, STEP, 1)
+        again = HourStore(database).read(track.series, STEP, 1)
     assert [one.tolist() for one in again.columns] == [one.tolist() for one in wanted.columns]
     assert world.slices.too_late == 0

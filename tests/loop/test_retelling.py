@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tightrope.backtest.labels import Deployment
+from tightrope.base.errors import UsageError
 from tightrope.delivery.changes import DeploymentState
 from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.retelling import Retelling, report_of
@@ -50,3 +53,10 @@ def test_where_telemetry_moves_nothing_is_told_before_it_is_known_by_how_much(tm
         assert [one.started_at for one in deliveries.deployments("shop", limit=1)] == [NOON]
         retelling.start()
         retelling.stop()
+
+
+def test_a_deployment_that_says_too_little_is_refused_before_anything_is_told(tmp_path: Path) -> None:
+    with opened(str(tmp_path), create=True) as database:
+        deliveries = Deliveries(database, clock=lambda: NOON)
+        with pytest.raises(UsageError, match="a deployment without service"):
+            Retelling(deliveries, [*KNOWN, Deployment(NOON, "", "feature", "v9")], False, lambda: NOON)

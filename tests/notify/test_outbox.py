@@ -365,3 +365,15 @@ def test_a_receiver_that_is_slow_goes_on_by_itself(here: str) -> None:
                 sent += notifier.run_once(NOON + 1).sent
             notifier.close()
             assert (sent, len(slow.got), len(quick.got)) == (2, 1, 1)
+
+
+def test_whoever_has_the_store_alone_sends_at_once_what_a_dead_one_was_sending(store: str, hook: Receiver) -> None:
+    with world(store, channel(urls=(hook.url,))) as one:
+        one.turn(NOON, seen(NOON, {FAST: NOON}))
+        from tightrope.notify import store as outbox
+
+        with one.database.writing() as connection:
+            assert outbox.claim_in(connection, "hook", NOON, lease_s=LEASE_S) is not None
+        assert one.notifier.run_once(NOON + 1) == Run(due=NOON + LEASE_S)
+        one.notifier.take_over()
+        assert one.notifier.run_once(NOON + 1) == Run(sent=1)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from tightrope.sli.hours import by_the_hour
 from tightrope.sli.slices import Slices
 from tightrope.state.database import opened
-from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.rollup.store import HourStore
 from tightrope.telemetry.store import SliceStore
 
 
@@ -19,7 +19,7 @@ def main(where: str) -> None:
         store, hours = SliceStore(database), HourStore(database)
 
         def fold(connection: Connection, series: int, slices: Slices) -> None:
-            hours.fold_in(connection, series, RAW, by_the_hour(slices))
+            hours.fold_in(connection, series, by_the_hour(slices))
 
         print("begins", flush=True)  # noqa: T201  its one way to tell
         for day in range(1, 61):

@@ -23,7 +23,7 @@ from tightrope.sli.hours import Hours, added, by_the_hour, hour_s
 from tightrope.sli.slices import Slices
 from tightrope.state.database import Database, opened
 from tightrope.telemetry.rollup.blocks import pack, unpack
-from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.rollup.store import HourStore
 from tightrope.telemetry.store import Batch, SeriesKey, SliceStore
 
 DAY = 1440
@@ -38,7 +38,7 @@ class Both:
         self.slices, self.hours = SliceStore(database), HourStore(database)
 
     def fold(self, connection: Connection, series: int, slices: Slices) -> None:
-        self.hours.fold_in(connection, series, RAW, by_the_hour(slices))
+        self.hours.fold_in(connection, series, by_the_hour(slices))
 
     def prune(self, before: int) -> int:
         while self.slices.compact():
@@ -48,7 +48,7 @@ class Both:
     def sums(self, number: int) -> tuple[int, int, int]:
         """Bad, total and measured slices of all there ever was, hours and slices together."""
         (rest,) = self.slices.read([number])
-        hours = self.hours.read(number, RAW, rest.step_s, rest.scale)
+        hours = self.hours.read(number, rest.step_s, rest.scale)
         return (
             int(hours.bad.sum() + rest.bad.sum()),
             int(hours.total.sum() + rest.total.sum()),
@@ -182,12 +182,11 @@ def test_hours_tell_of_every_hour_what_its_slices_added_up_to(store: str) -> Non
         assert one.prune(3 * DAY_S + 3600) == 0
         for number, raw in zip(ids, before, strict=True):
             assert one.slices.begin_of(number) == 3 * DAY_S
-            hours = one.hours.read(number, RAW, 60, 1)
+            hours = one.hours.read(number, 60, 1)
             wanted = by_the_hour(raw.between(raw.start, 3 * DAY_S))
             assert [column.tolist() for column in hours.columns] == [column.tolist() for column in wanted.columns]
-        assert one.hours.spans() == dict.fromkeys(ids, (11 * 3600, 3 * DAY_S))
         kept = one.hours.kept()
-        assert (kept.records, kept.hours) == (2, 2 * 61)
+        assert (kept.records, kept.hours, kept.start, kept.end) == (2, 2 * 61, 11 * 3600, 3 * DAY_S)
         assert one.hours.prune(DAY_S) == 0, "a block that is wanted in part is kept whole"
         assert one.hours.prune(3 * DAY_S) == 2
         assert one.hours.kept().start is None

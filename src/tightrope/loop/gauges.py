@@ -278,6 +278,8 @@ def _own(live: Live, now: int) -> Iterator[Family]:
     yield _one("tightrope_backfills", "Objectives whose history is still being read.", len(live.backfills()))
     yield _one("tightrope_spec_problems", "Findings of a spec edit that is not followed.", len(snapshot.problems))
     yield _one("tightrope_loop_failing", "Whether the last turn could not be completed.", bool(live.failure))
+    late = "Slices that were not taken, since retention had let go of them."
+    yield _one("tightrope_slices_too_late_total", late, counts["too_late"], "counter")
     accounts = counts["accounts"]
     yield Family(
         "tightrope_received_total",

@@ -554,4 +554,5 @@ class Live:
             "taken": self._receiving.taken,
             "fed": self._intake.waiting,
             "accounts": self._receiving.accounts(),
+            "too_late": self._slices.too_late,
         }

@@ -29,6 +29,9 @@ class Retelling:
         known: The deployments, those of services that move with their telemetry included.
         moving: Whether telemetry is moved in time: then nothing is told before it is known by how much.
         now: Tells the time, UTC epoch seconds.
+
+    Raises:
+        UsageError: One of them says too little to be told apart.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class Retelling:
     ) -> None:
         self._deliveries = deliveries
         self._known = sorted(known, key=lambda one: one.at)
+        for one in self._known:
+            report_of(one, 0).checked()
         self._shifts: Mapping[str, int] | None = None if moving else {}
         self._now = now
         self._lock = Lock()
@@ -67,15 +72,15 @@ class Retelling:
             shifts = self._shifts
         if shifts is None:
             return 0
-        now = self._now()
-        reports = [report for one in self._known if (report := report_of(one, shifts.get(one.service, 0))).at <= now]
-        for first in range(0, len(reports), _AT_ONCE):
-            if self._stop:
-                return first
-            self._deliveries.record_all(reports[first : first + _AT_ONCE])
-        told = {(one.service, one.started_at) for one in reports}
-        self._known = [one for one in self._known if (one.service, one.at + shifts.get(one.service, 0)) not in told]
-        return len(reports)
+        now, count = self._now(), 0
+        due = [one for one in self._known if one.at + shifts.get(one.service, 0) <= now]
+        later = [one for one in self._known if one.at + shifts.get(one.service, 0) > now]
+        while count < len(due) and not self._stop:
+            some = due[count : count + _AT_ONCE]
+            self._deliveries.record_all([report_of(one, shifts.get(one.service, 0)) for one in some])
+            count += len(some)
+            self._known = due[count:] + later
+        return count
 
     def _run(self) -> None:
         while not self._stop:

@@ -19,11 +19,11 @@ from tightrope.sli.hours import by_the_hour
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import Gaps
 from tightrope.state.database import Database
-from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.rollup.store import HourStore
 from tightrope.telemetry.store import SliceStore
 
 KEEP_HOURS_S = 5 * 365 * DAY_S
-"""How long hours are kept, unless it is told."""
+"""How long the sums by the hour are kept of what was let go of."""
 
 BASE = "base:"
 """What the name of a memory begins with that a replay starts from, because older slices were let go of."""
@@ -36,7 +36,6 @@ class Retention:
         records: What is known of slices.
         database, slices, memories: The store.
         keep_s: How long slices are kept beyond what anything looks back at, seconds; None: for ever.
-        keep_hours_s: How long the sums by the hour of older ones are kept, seconds.
         lock: Held while the loop is looked at.
         ends: Whether the loop ends.
     """
@@ -51,7 +50,6 @@ class Retention:
         keep_s: int | None,
         lock: RLock,
         ends: Callable[[], bool],
-        keep_hours_s: int = KEEP_HOURS_S,
     ) -> None:
         self._records = records
         self._watch = records.watch
@@ -59,7 +57,7 @@ class Retention:
         self._slices = slices
         self._memories = memories
         self._hours = HourStore(database)
-        self._keep_s, self._keep_hours_s = keep_s, keep_hours_s
+        self._keep_s = keep_s
         self._lock = lock
         self._ends = ends
 
@@ -69,7 +67,7 @@ class Retention:
             pass
         if self._keep_s is not None:
             self._prune(now - self._keep_s)
-            self._hours.prune(now - max(self._keep_s, self._keep_hours_s))
+            self._hours.prune(now - max(self._keep_s, KEEP_HOURS_S))
 
     def _prune(self, before: int) -> None:
         """Let go of slices older than *before*, having noted what they led to: a replay goes on from there."""
@@ -85,7 +83,7 @@ class Retention:
             self._slices.prune(keep_from, [series], self._fold)
 
     def _fold(self, connection: Any, series: int, slices: Slices) -> None:
-        self._hours.fold_in(connection, series, RAW, by_the_hour(slices))
+        self._hours.fold_in(connection, series, by_the_hour(slices))
 
     def _noted(self, track: Track, cut: int) -> dict[int, int]:
         """Note what a track's slices until *cut* led to; tells from where on each of its records is still wanted."""

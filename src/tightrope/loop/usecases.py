@@ -21,7 +21,7 @@ from tightrope.state.database import SCHEMA, Database, opened
 from tightrope.state.journal import Journal
 from tightrope.telemetry.plan import Request
 from tightrope.telemetry.received import RECEIVED
-from tightrope.telemetry.rollup.store import RAW, HourStore
+from tightrope.telemetry.rollup.store import HourStore
 from tightrope.telemetry.store import SliceStore
 
 _LEAST_ROOM = 512 * 2**20
@@ -126,7 +126,7 @@ def export_hours(where: str, target: str) -> int:
     def stretches(database: Database) -> Iterator[_Stretch]:
         hours = HourStore(database)
         for number, key in SliceStore(database).records().items():
-            found = hours.read(number, RAW, key.step_s, key.scale)
+            found = hours.read(number, key.step_s, key.scale)
             columns = {"bad": found.bad, "total": found.total, "known": found.known, "slices": found.slices}
             yield _Stretch(key.name, number, key.scale, found.start, found.step_s, columns)
 

@@ -196,6 +196,11 @@ def claim_in(connection: Connection, channel: str, now: int, *, lease_s: int) ->
     return taken
 
 
+def release_in(connection: Connection) -> None:
+    """End all claims, where nobody is left who could have made one: what was being sent is sent again."""
+    connection.execute(_OUTBOX.update().where(_OUTBOX.c.leased_until > 0).values(leased_until=0))
+
+
 def settle_in(
     connection: Connection, taken: Outgoing, state: State, *, now: int, due_at: int = 0, error: str = ""
 ) -> None:

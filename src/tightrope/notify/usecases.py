@@ -324,11 +324,12 @@ class Notifier:
     """Empties the outbox: messages of a channel one after the other, channels side by side.
 
     A message is claimed, sent, and noted as sent, each on the disk before the next. Whoever is killed in between leaves
-    a claim that runs out; then the message goes out again, under the same key.
+    a claim that runs out, or that the next one takes over; then the message goes out again, under the same key.
 
     Args:
         database: The store.
         channels: The channels as they are now.
+        ready: Whether *channels* are known yet; until then messages wait, and none is taken for one to nobody.
         environment: Tells the value of environment variables.
         clock: Tells the time where sending takes some; None: the time that `run_once` was given.
         patience_s: For how long a run waits for receivers; those that take longer go on by themselves.
@@ -339,12 +340,14 @@ class Notifier:
         database: Database,
         channels: Callable[[], Sequence[NotificationChannel]],
         *,
+        ready: Callable[[], bool] = lambda: True,
         environment: Environment = environment,
         clock: Callable[[], int] | None = None,
         patience_s: float = 12.0,
     ) -> None:
         self._database = database
         self._channels = channels
+        self._ready = ready
         self._environment = environment
         self._clock = clock
         self._patience_s = patience_s
@@ -354,12 +357,19 @@ class Notifier:
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, "tightrope-channel")
         self._running: dict[str, Future[Run]] = {}
 
+    def take_over(self) -> None:
+        """Send at once what another was sending who is gone; only for whoever has the store alone."""
+        with self._database.writing() as connection:
+            outbox.release_in(connection)
+
     def run_once(self, now: int) -> Run:
         """Send what is due, and say again to Alertmanagers what fires.
 
         Raises:
             StoreError: The store can't be read or written; nothing is lost.
         """
+        if not self._ready():
+            return Run()
         channels = {one.name: one for one in self._channels()}
         self._let_go(channels)
         with self._database.reading() as connection:

@@ -52,10 +52,6 @@ class Hours:
         bad, total, known, slices = (column[first:last] for column in self.columns)
         return replace(self, start=self.start + first * self.step_s, bad=bad, total=total, known=known, slices=slices)
 
-    def between(self, start: int, end: int) -> Hours:
-        """Cut out the hours that lie wholly in ``[start, end)``."""
-        return self.from_hour(-((self.start - start) // self.step_s), (end - self.start) // self.step_s)
-
 
 def hour_s(step_s: int) -> int:
     """How long an hour of slices of that length is: as many of them as have room in 3600 s, at least one."""

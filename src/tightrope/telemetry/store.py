@@ -350,11 +350,6 @@ class SliceStore:
             ]
         return found
 
-    def read_in(self, connection: Connection, number: int) -> Slices:
-        """All slices of one record, as of the connection's transaction."""
-        fresh, chunks = self._freshened(connection), self._chunks(connection, [number], None, None)
-        return self._joined(number, chunks.get(number, ()), fresh.of_record(number), None, None)
-
     def sums(
         self, ids: Sequence[int], start: int, end: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:

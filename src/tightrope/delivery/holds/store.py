@@ -302,6 +302,11 @@ def _next_in_line() -> ColumnElement[bool]:
     )
 
 
+def release_in(connection: Connection) -> None:
+    """End all claims, where nobody is left who could have made one: what was being sent is sent again."""
+    connection.execute(_CALL.update().where(_CALL.c.leased_until > 0).values(leased_until=0))
+
+
 def claim_in(connection: Connection, now: int, *, lease_s: int, without: Collection[str] = ()) -> Outgoing | None:
     """Take the next call that may be sent now, for *lease_s* seconds; each waits for the earlier ones of its hold.
 

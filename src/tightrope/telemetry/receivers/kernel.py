@@ -1,8 +1,8 @@
 """The compiled scan of remote write: the walk over a request and the look-up of its series in machine code.
 
 It finds what `write_request.scan` finds, and reads by a layout what `layouts.read` reads. What does not have the usual
-form goes to the same Python code. This module
-needs numba (the extra ``fast``) and is imported only where it was chosen; compiled once, the code is kept on disk.
+form goes to the same Python code. This module needs numba (the extra ``fast``) and is imported only where it was
+chosen; compiled once, the code is kept on disk.
 """
 
 from __future__ import annotations

@@ -1,16 +1,11 @@
-"""The door to the hours: what slices that were let go of added up to.
-
-A record has one set of hours of its raw counts, and one for each way in which an objective counted its units then.
-"""
+"""The door to the hours: what slices that were let go of added up to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, Table, Text, delete, func, select
+from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, Table, delete, func, select
 
 from tightrope.base.values import dataclass
-from tightrope.sli.hours import Hours, added, hour_s, no_hours
+from tightrope.sli.hours import Hours, added, no_hours
 from tightrope.state.database import Database
 from tightrope.state.tables import TABLES
 from tightrope.telemetry.rollup.blocks import pack, per_block, unpack
@@ -19,7 +14,6 @@ _HOURS = Table(
     "slice_hours",
     TABLES,
     Column("series", Integer, primary_key=True, autoincrement=False),
-    Column("units", Text, primary_key=True),
     Column("block", BigInteger, primary_key=True, autoincrement=False),
     Column("first", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
@@ -27,13 +21,10 @@ _HOURS = Table(
     Column("rows", LargeBinary, nullable=False),
 )
 
-RAW = ""
-"""The units of hours that hold the raw counts of a record."""
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How much is kept of the past by the hour: records, hours of raw counts, bytes, and from when to when."""
+    """How much is kept of the past by the hour: records, hours, bytes, and from when to when."""
 
     records: int
     hours: int
@@ -48,13 +39,13 @@ class HourStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def fold_in(self, connection: Connection, series: int, units: str, hours: Hours) -> None:
+    def fold_in(self, connection: Connection, series: int, hours: Hours) -> None:
         """Add hours to what is kept of a record, in the transaction in which their slices go."""
         per = per_block(hours.step_s)
         first, last = hours.start // hours.step_s, hours.end // hours.step_s
         for block in range(first // per, -(-last // per)) if len(hours) else ():
             part = hours.from_hour(block * per - first, (block + 1) * per - first)
-            here = (_HOURS.c.series == series) & (_HOURS.c.units == units) & (_HOURS.c.block == block)
+            here = (_HOURS.c.series == series) & (_HOURS.c.block == block)
             row = connection.execute(select(_HOURS.c.first, _HOURS.c.hour_s, _HOURS.c.rows).where(here)).first()
             if row is not None:
                 part = added(unpack(row.first * row.hour_s, row.hour_s, hours.scale, row.rows), part)
@@ -62,7 +53,6 @@ class HourStore:
             connection.execute(
                 _HOURS.insert().values(
                     series=series,
-                    units=units,
                     block=block,
                     first=part.start // part.step_s,
                     count=len(part),
@@ -71,44 +61,24 @@ class HourStore:
                 )
             )
 
-    def read(self, series: int, units: str, step_s: int, scale: int) -> Hours:
-        """The hours of a record in those units, of slices of that length and scale; none where there are none."""
-        with self._database.reading() as connection:
-            return self.read_in(connection, series, units, step_s, scale)
-
-    def read_in(self, connection: Connection, series: int, units: str, step_s: int, scale: int) -> Hours:
-        """As `read`, as of the connection's transaction."""
-        mine = (_HOURS.c.series == series) & (_HOURS.c.units == units)
-        query = select(_HOURS.c.first, _HOURS.c.hour_s, _HOURS.c.rows).where(mine).order_by(_HOURS.c.block)
+    def read(self, series: int, step_s: int, scale: int) -> Hours:
+        """The hours of a record, of slices of that length and scale; none where there are none."""
+        columns = (_HOURS.c.first, _HOURS.c.hour_s, _HOURS.c.rows)
         found = no_hours(step_s, scale)
-        for row in connection.execute(query):
-            if row.hour_s == hour_s(step_s):
+        with self._database.reading() as connection:
+            for row in connection.execute(select(*columns).where(_HOURS.c.series == series).order_by(_HOURS.c.block)):
                 found = added(found, unpack(row.first * row.hour_s, row.hour_s, scale, row.rows))
         return found
 
-    def spans(self) -> Mapping[int, tuple[int, int]]:
-        """From when to when there are hours of each record that has any, UTC epoch seconds."""
-        first = func.min(_HOURS.c.first * _HOURS.c.hour_s)
-        last = func.max((_HOURS.c.first + _HOURS.c.count) * _HOURS.c.hour_s)
-        query = select(_HOURS.c.series, first, last).where(_HOURS.c.units == RAW).group_by(_HOURS.c.series)
-        with self._database.reading() as connection:
-            return {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
-
     def kept(self) -> Kept:
         """How much there is."""
-        sizes = select(func.coalesce(func.sum(func.length(_HOURS.c.rows)), 0))
-        counts = select(func.coalesce(func.sum(_HOURS.c.count), 0)).where(_HOURS.c.units == RAW)
+        first = func.min(_HOURS.c.first * _HOURS.c.hour_s)
+        last = func.max((_HOURS.c.first + _HOURS.c.count) * _HOURS.c.hour_s)
+        records = func.count(_HOURS.c.series.distinct())
+        query = select(records, func.sum(_HOURS.c.count), func.sum(func.length(_HOURS.c.rows)), first, last)
         with self._database.reading() as connection:
-            size = int(connection.execute(sizes).scalar() or 0)
-            count = int(connection.execute(counts).scalar() or 0)
-        spans = self.spans()
-        return Kept(
-            len(spans),
-            count,
-            size,
-            min((one[0] for one in spans.values()), default=None),
-            max((one[1] for one in spans.values()), default=None),
-        )
+            row = connection.execute(query).one()
+        return Kept(int(row[0]), int(row[1] or 0), int(row[2] or 0), row[3], row[4])
 
     def prune(self, before: int) -> int:
         """Let go of whole blocks of hours that end by *before*, UTC epoch seconds; returns how many blocks went."""

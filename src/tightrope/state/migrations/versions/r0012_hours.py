@@ -14,7 +14,6 @@ def upgrade() -> None:
     op.create_table(
         "slice_hours",
         sa.Column("series", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("units", sa.Text(), primary_key=True),
         sa.Column("block", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("first", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
