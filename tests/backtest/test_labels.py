@@ -50,6 +50,12 @@ def test_a_kind_that_nobody_knows_is_an_error_that_names_the_line(tmp_path: Path
     assert "feature, config, reliability, security, emergency, rollback" in caught.value.remedy
 
 
+def test_a_deployment_of_no_service_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER}1772323200,shop,feature,v1\n1772323260,,feature,v2\n")
+    with pytest.raises(DataError, match=r":3: the deployment is of no service"):
+        read_deployments(path)
+
+
 def test_the_recorded_labels_are_read() -> None:
     recorded = ROOT / "examples" / "real"
     assert {one.kind for one in read_deployments(str(recorded / "deployments.csv"))} >= {"feature"}

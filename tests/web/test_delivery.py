@@ -211,6 +211,18 @@ def test_a_rollout_that_bakes_says_so_with_what_it_can_still_cost() -> None:
     assert found.chart.count("<svg") == found.chart.count("</svg>") == 1
 
 
+def test_a_time_at_the_edge_of_a_narrow_chart_is_whole() -> None:
+    made, turns = rolled(90)
+    assert made.state is not None
+    by = 61 - turns[-1].at % 60  # the last turn is a second after a minute
+    moved = [replace(one, at=one.at + by) for one in turns]
+    chart = shown(made.state, moved, made.state.turned_at).narrow
+    (width,) = re.findall(r'viewBox="0 0 (\d+) ', chart)
+    labels = re.findall(r'x="([\d.]+)" y="\d+" text-anchor="(middle|end)">\d\d:\d\d<', chart)
+    assert float(labels[-1][0]) > 340
+    assert all(float(across) + (18 if anchor == "middle" else 0) <= int(width) for across, anchor in labels)
+
+
 def test_a_rollout_that_does_harm_is_rolled_back_and_says_why() -> None:
     made, turns = rolled(3600, failing=500)
     assert made.state is not None

@@ -61,6 +61,8 @@ def read_deployments(path: str) -> tuple[Deployment, ...]:
     """
     found = []
     for line, row in _rows(path, ("time", "service")):
+        if not row["service"].strip():
+            raise DataError(f"{path}:{line}: the deployment is of no service", remedy="name it in the column service")
         found.append(
             Deployment(
                 _time(path, line, "time", row["time"]),

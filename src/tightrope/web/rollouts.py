@@ -18,6 +18,7 @@ from tightrope.delivery.rollouts.usecases import Shown as Turn
 from tightrope.web.charts import ticks
 from tightrope.web.marks import opened, safe
 
+_LABEL_WIDTH = 36  # of a time such as 22:30, pixels
 _TONES = {
     Phase.PREPARING: ("Preparing", "wait"),
     Phase.GATED: ("Waiting", "wait"),
@@ -334,10 +335,15 @@ def evidence_chart(state: Rollout, turns: Sequence[Turn], *, narrow: bool = Fals
         share = safe(_weight(Fraction(_last_weight(points))))
         parts.append(f'<text class="ax" x="{right + 6}" y="{lane - 4}">{share}</text>')
     parts += [
-        f'<text class="ax" x="{x(at):.1f}" y="{height - 8}" text-anchor="middle">{safe(text)}</text>'
+        f'<text class="ax" x="{x(at):.1f}" y="{height - 8}" text-anchor="{_anchor(x(at), width)}">{safe(text)}</text>'
         for at, text, _ in ticks(start, end, 3 if narrow else 6)
     ]
     return "".join([*parts, "</svg>"])
+
+
+def _anchor(across: float, width: float) -> str:
+    """Where a label is held: one at the right edge is to be read whole."""
+    return "end" if across + _LABEL_WIDTH / 2 > width else "middle"
 
 
 def _last_weight(points: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
