@@ -18,6 +18,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from tests.bodies import body_of
 from tightrope.base.units import time_text
 
 APP, INSTALLATION = 4711, 815
@@ -196,8 +197,9 @@ def listening(forge: Forge) -> Iterator[Forge]:
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            length = int(self.headers.get("content-length") or 0)
-            raw = self.rfile.read(length)
+            raw = body_of(self)
+            if raw is None:
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             got = Got(self.command, urlsplit(self.path).path, json.loads(raw) if raw else None, headers)
             with forge.lock:

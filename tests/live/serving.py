@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.bodies import body_of
+
 STARTS_WITHIN_S = 30
 
 
@@ -142,7 +144,9 @@ def listening(answer: Callable[[str, str, bytes], tuple[int, bytes]]) -> Iterato
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            body = body_of(self)
+            if body is None:
+                return
             status, text = answer(self.command, self.path, body)
             self.send_response(status)
             self.send_header("content-type", "application/json")

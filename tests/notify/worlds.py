@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Any
 
 from tests.alerting.worlds import CHECKOUT, FAST, NOON, TIERS, seen
+from tests.bodies import body_of
 from tightrope.alerting.grouping import Alert, unfold
 from tightrope.base.units import Duration
 from tightrope.budget.burn import Burn
@@ -113,7 +114,9 @@ def receiver(*, hold: Event | None = None) -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            body = body_of(self)
+            if body is None:
+                return
             told.got.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             if hold is not None:
                 hold.wait(30)
