@@ -14,16 +14,16 @@ from tightrope.telemetry.store import SliceStore
 
 
 def main(where: str) -> None:
-    """Say that it begins, and let go of one day after another, from where it stopped."""
+    """Let go of one day after another, and say so, from where it stopped."""
     with opened(where) as database:
         store, hours = SliceStore(database), HourStore(database)
 
         def fold(connection: Connection, series: int, slices: Slices) -> None:
             hours.fold_in(connection, series, by_the_hour(slices))
 
-        print("begins", flush=True)  # noqa: T201  its one way to tell
         for day in range(1, 61):
             store.prune(day * 86_400, None, fold)
+            print(day, flush=True)  # noqa: T201  its one way to tell
 
 
 if __name__ == "__main__":
