@@ -351,6 +351,9 @@ def serving(
         def weighed(request: GateRequest) -> Decision:
             return server.weigh(request)
 
+        def concerned(request: GateRequest) -> bool:
+            return deliveries.concerns(request.service, request.environment, request.change)
+
         def followed() -> bool:
             return bool(live.snapshot.number) and live.following
 
@@ -359,6 +362,7 @@ def serving(
             lambda: live.snapshot.specs,
             ask=decided,
             weigh=weighed,
+            concerns=concerned,
             ready=followed,
             base_url=settings.base_url,
             now=clock_now,

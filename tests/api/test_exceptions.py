@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -77,6 +79,25 @@ def test_an_exception_for_any_change_is_used_up_by_the_first_that_it_lets_throug
     assert of("")["exempt"]
     own.post(f"/api/v1/exceptions/{made['id']}/revoke", "approver", json={})
     until(lambda: of(first)["verdict"] == "stop")
+
+
+def test_of_changes_that_ask_at_the_same_moment_an_exception_lets_one_through(own: World) -> None:
+    made = ask(own, reason="one of many", duration="1h")
+    own.post(f"/api/v1/exceptions/{made['id']}/grant", "approver", json={})
+    until(lambda: own.post("/api/v1/gate/basket", "operator", json={"kind": "feature"}).json()["exempt"])
+    changes = [f"{number:07x}" for number in range(0xA00, 0xA08)]
+    together = Barrier(len(changes))
+
+    def of(change: str) -> bool:
+        together.wait(30)
+        asked = {"kind": "feature", "change": change}
+        return bool(own.post("/api/v1/gate/basket", "operator", json=asked).json()["exempt"])
+
+    with ThreadPoolExecutor(len(changes)) as threads:
+        found = list(threads.map(of, changes))
+    assert found.count(True) == 1
+    own.post(f"/api/v1/exceptions/{made['id']}/revoke", "approver", json={})
+    until(lambda: gate(own)["verdict"] == "stop")
 
 
 def test_who_asked_cannot_grant_and_who_may_not_grant_is_told(own: World) -> None:

@@ -26,9 +26,15 @@ MAP = (Mapped("checkout", repository="acme/shop", environments=(("prod*", "produ
 
 @dataclass
 class Gate:
-    """A gate that says what the test wants: ``go``, ``stop``, ``wait`` or ``unknown``."""
+    """A gate that says what the test wants: ``go``, ``stop``, ``wait`` or ``unknown``; of some services something else.
+
+    Attributes:
+        leaves: Services that no change is about.
+    """
 
     says: str = "stop"
+    of: dict[str, str] = field(default_factory=dict)
+    leaves: frozenset[str] = frozenset()
     recorded: list[Decision] = field(default_factory=list)
     weighed: int = 0
 
@@ -42,9 +48,10 @@ class Gate:
         return decision
 
     def _decided(self, request: GateRequest) -> Decision:
-        if self.says == "unknown":
+        says = self.of.get(request.service, self.says)
+        if says == "unknown":
             raise NotFoundError(f"there is no service named {request.service!r}")
-        one = {"go": slo(), "stop": overspent(), "wait": silent(900)}[self.says]
+        one = {"go": slo(), "stop": overspent(), "wait": silent(900)}[says]
         return decide(request, facts(one))
 
 
@@ -86,12 +93,13 @@ def holds_of(
     ready: Callable[[], bool] = lambda: True,
 ) -> Holds:
     """Holds with these integrations."""
-    specs = Specs(integrations=integrations, services={"checkout": "Checkout"})
+    specs = Specs(integrations=integrations, services={"checkout": "Checkout", "basket": "Basket"})
     made = Holds(
         database,
         lambda: specs,
         ask=gate.ask,
         weigh=gate.weigh,
+        concerns=lambda request: request.service not in gate.leaves,
         ready=ready,
         base_url="https://tightrope.example",
         now=clock,

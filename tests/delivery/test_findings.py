@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.delivery.worlds import NOON, Shop, report, sha, shop
+from tests.delivery.worlds import NOON, REPOSITORY, Shop, commit, report, sha, shop
 from tests.specs.samples import SLO, SOURCE, read
 from tightrope.base.errors import ConflictError, NotFoundError, UsageError
 from tightrope.base.units import DAY_S
@@ -19,6 +19,7 @@ from tightrope.policy.decision import GateFacts, GateRequest
 from tightrope.policy.gate import decide
 from tightrope.policy.usecases import DecisionBook
 from tightrope.specs.defaults import DEFAULT_POLICY
+from tightrope.specs.model import Mapped
 
 STARTED, SUCCEEDED, FAILED = DeploymentState
 
@@ -132,6 +133,23 @@ def test_what_went_out_before_the_journal_began_is_no_finding(here: Shop) -> Non
     assert kinds(here) == []
     here.deliveries.record(report("2", 60))
     assert kinds(here) == ["no-decision"]
+
+
+def test_a_service_that_went_out_with_others_and_was_not_changed_is_no_finding(here: Shop) -> None:
+    here.specs = replace(here.specs, mapped=(Mapped("checkout", REPOSITORY, paths=("shop/",)),))
+    line = [commit(1, files=("shop/a",)), commit(2, "feat: x", files=("desk/a",)), commit(3, files=("shop/b",))]
+    here.deliveries.record_commits(REPOSITORY, line)
+    here.decided("D-1")
+    here.deliveries.record(report("1", 0, version="", revision=sha(1)))
+    assert here.deliveries.concerns("checkout", "production", sha(3))
+    assert not here.deliveries.concerns("checkout", "production", sha(2))
+    assert here.deliveries.concerns("checkout", "production", sha(1)), "the same again is a deployment"
+    assert here.deliveries.concerns("checkout", "production", sha(7)), "nobody knows it"
+    assert here.deliveries.concerns("checkout", "staging", sha(2)), "nothing is live there"
+    assert here.deliveries.record(report("2", 2 * DAY_S, version="", revision=sha(2))).untouched
+    assert kinds(here) == []
+    here.deliveries.record(report("3", 2 * DAY_S + 60, version="", revision=sha(3)))
+    assert kinds(here) == ["decision-expired"]
 
 
 def test_a_finding_is_opened_once_with_its_deployment_and_closed_for_a_reason(here: Shop) -> None:

@@ -30,6 +30,7 @@ from tightrope.base.units import time_text
 from tightrope.delivery.holds.hold import DAY_S, Caller, HoldState, patience_s
 from tightrope.delivery.holds.usecases import Holds
 from tightrope.delivery.trackers import is_under
+from tightrope.policy.decision import Decision, Verdict
 from tightrope.policy.dialects.hearing import Asking
 from tightrope.specs.model import Mapped
 from tightrope.state.database import Database, opened
@@ -121,6 +122,65 @@ def test_an_open_gate_approves_at_once_without_a_comment(
     holds.take(integration, "deployment_protection_rule", protection(github.url))
     holds.deliver()
     assert (github.comments, github.reviews) == ({}, {PROD: "approved"})
+
+
+SEVERAL = (
+    Mapped("checkout", repository="acme/shop", environment="production"),
+    Mapped("basket", repository="acme/shop", environment="production"),
+)
+
+
+def test_a_job_of_several_services_waits_for_each_of_them(
+    either: Database, github: GitHubServer, gate: Gate, clock: Clock
+) -> None:
+    gate.says, gate.of = "go", {"basket": "stop"}
+    integration = github_of(github.url, map=SEVERAL)
+    holds = holds_of(either, gate, clock, integration)
+    hold = holds.take(integration, "deployment_protection_rule", protection(github.url))
+    holds.deliver()
+    assert hold is not None
+    assert (hold.state, hold.service) == (HoldState.WAITING, "basket")
+    assert github.comments[PROD][0].startswith("**stop**: basket has overspent")
+    assert gate.recorded == []
+    clock.forward(15)
+    gate.of = {"checkout": "wait"}
+    holds.turn(), holds.deliver()
+    assert (holds.hold(hold.id).state, holds.hold(hold.id).service) == (HoldState.WAITING, "checkout")
+    gate.of = {}
+    clock.forward(15)
+    holds.turn(), holds.deliver()
+    assert github.reviews == {PROD: "approved"}
+    assert [one.request.service for one in gate.recorded] == ["checkout", "basket"]
+
+
+def test_services_that_a_change_leaves_as_they_are_hold_nothing_up(
+    database: Database, github: GitHubServer, gate: Gate, clock: Clock
+) -> None:
+    gate.of, gate.leaves = {"checkout": "go"}, frozenset({"basket"})
+    integration = github_of(github.url, map=SEVERAL)
+    holds = holds_of(database, gate, clock, integration)
+    holds.take(integration, "deployment_protection_rule", protection(github.url))
+    holds.deliver()
+    assert github.reviews == {PROD: "approved"}
+    assert [one.request.service for one in gate.recorded] == ["checkout"]
+
+
+def test_who_cannot_be_held_hears_of_the_service_that_holds_it_up(
+    database: Database, github: GitHubServer, gate: Gate, clock: Clock
+) -> None:
+    integration = github_of(github.url, map=SEVERAL)
+    holds = holds_of(database, gate, clock, integration)
+    gate.of = {"checkout": "go"}
+    heard = holds.answer(integration, "acme/shop", "production", Asking("", change="a" * 40))
+    assert isinstance(heard, Decision)
+    assert (heard.request.service, heard.verdict) == ("basket", Verdict.STOP)
+    assert gate.recorded == [heard], "what nobody acts on is not recorded"
+    gate.says = "go"
+    heard = holds.answer(integration, "acme/shop", "production", Asking(""))
+    assert isinstance(heard, Decision)
+    assert heard.verdict is Verdict.GO
+    assert [one.request.service for one in gate.recorded] == ["basket", "checkout", "basket"]
+    assert holds.answer(integration, "acme/else", "production", Asking("")) is None
 
 
 def test_a_stop_is_refused_where_the_integration_says_so(

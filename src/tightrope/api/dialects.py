@@ -624,8 +624,7 @@ def validate_drone(request: Request, integration: str, body: Body) -> Response:
     if read is None:
         return _said(drone.answer(None))
     repository, where, question = read
-    whose = server.holds.whose(found, repository, where)
-    if whose is None:
-        return _said(drone.answer(NoDecision(Trouble.UNKNOWN, f"no integration says whose {repository} is")))
-    placed = replace(question, service=whose[0], environment=whose[1])
-    return _said(drone.answer(_attempt(lambda: _gate(server, server.decide, placed))))
+    heard = server.holds.answer(found, repository, where, question)
+    if heard is None:
+        heard = NoDecision(Trouble.UNKNOWN, f"no integration says whose {repository} is")
+    return _said(drone.answer(heard))

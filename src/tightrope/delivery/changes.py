@@ -356,6 +356,11 @@ class Deployment:
         return self.started_at if self.finished_at is None else self.finished_at
 
     @property
+    def untouched(self) -> bool:
+        """Whether the service stayed as it was: all commits are known, and none is about what lies under its paths."""
+        return self.complete and not self.commits and not self.rollback and self.revision != self.previous
+
+    @property
     def called(self) -> str:
         """What people call what was deployed."""
         return self.version or self.revision[:12] or self.artifact

@@ -1,4 +1,6 @@
-"""Bypass detection: a deployment that went out past the gate opens a finding. A rollback never does.
+"""Bypass detection: a deployment that went out past the gate opens a finding.
+
+A rollback never does, nor what went out with others of its repository and was not changed.
 
 A decision belongs to a deployment by its id where the deployment names one; else it is the newest that was made for the
 service, the environment and that change before the deployment began, or, where nobody asked for that change, for any.
@@ -86,7 +88,7 @@ def bypass_of(deployment: Deployment, asked: Sequence[Asked]) -> tuple[Bypass, A
         deployment: What went out.
         asked: Decisions of its service, in any order; and the one that it names, whatever that is of.
     """
-    if deployment.rollback:
+    if deployment.rollback or deployment.untouched:
         return None
     began = deployment.started_at + SKEW_S
     mine = decision_of(deployment, asked)

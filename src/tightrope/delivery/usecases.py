@@ -868,6 +868,26 @@ class Deliveries:
             service, environment: Where it is to go.
             change: A commit, tag or version.
         """
+        if (looked_at := self._if_deployed(service, environment, change)) is None:
+            return None
+        found, around = looked_at
+        if found.rollback:
+            lived = around.first_at is not None
+            past = around.history.is_ancestor(found.revision, found.previous) if found.previous else None
+            return FoundKind(found.kind, found.kind_from) if lived or past else None
+        if not found.commits or not found.complete:
+            return None
+        since = found.previous_version or found.previous[:12]
+        count = f"{len(found.commits)} commit{'s' if len(found.commits) != 1 else ''}"
+        return FoundKind(found.kind, f"{count} since {since}: {found.kind_from}")
+
+    def concerns(self, service: str, environment: str, change: str) -> bool:
+        """Whether a change is about a service: not where all of its commits are known and none touches its paths."""
+        found = self._if_deployed(service, environment, change) if change else None
+        return found is None or not found[0].untouched
+
+    def _if_deployed(self, service: str, environment: str, change: str) -> tuple[Deployment, Around] | None:
+        """The deployment that a change would be, and what it is judged by; None where nothing is live."""
         now = self._now()
         named: dict[str, Any] = {"revision": change.lower()} if is_sha(change.lower()) else {"version": change}
         with self._database.reading() as connection:
@@ -886,16 +906,7 @@ class Deliveries:
             )
             account = replace(account_of(report), states=((now + 1, DeploymentState.STARTED),))
             around = self._around(connection, account)
-        found = deployment_of(account, around)
-        if found.rollback:
-            lived = around.first_at is not None
-            past = around.history.is_ancestor(found.revision, found.previous) if found.previous else None
-            return FoundKind(found.kind, found.kind_from) if lived or past else None
-        if not found.commits or not found.complete:
-            return None
-        since = found.previous_version or found.previous[:12]
-        count = f"{len(found.commits)} commit{'s' if len(found.commits) != 1 else ''}"
-        return FoundKind(found.kind, f"{count} since {since}: {found.kind_from}")
+        return deployment_of(account, around), around
 
     def recent(self, service: str, since: int) -> list[Deployment]:
         """What changed in a service since an instant, oldest first."""

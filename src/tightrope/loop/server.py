@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from queue import Queue
+from threading import Lock
 from typing import Any
 
 from tightrope import __version__
@@ -131,6 +132,7 @@ class Server:
         self._journal = journal
         self._where = where
         self._now = clock
+        self._exempting = Lock()
 
     def now(self) -> int:
         """The present, UTC epoch seconds."""
@@ -159,6 +161,12 @@ class Server:
             StoreError: It cannot be recorded.
         """
         decision, facts = self._decided(request)
+        if not decision.exception:
+            return self._recorded(decision, facts)
+        with self._exempting:  # an exception is spent by the first change, and only what is recorded tells which
+            return self._recorded(*self._decided(request))
+
+    def _recorded(self, decision: Decision, facts: GateFacts) -> Decision:
         try:
             self._decisions.keep(decision, facts)
         except StoreError as error:

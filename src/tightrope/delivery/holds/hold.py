@@ -183,6 +183,12 @@ def turned(hold: Hold, heard: Heard, now: int) -> Turned:
     return Turned(seen, Step.UPDATED if other else None, tells=tells)
 
 
+def holds_up(heard: Heard) -> int:
+    """How much an answer holds a release up: that of several services waits for the one that does so most."""
+    order = (Verdict.GO, Verdict.WAIT, Verdict.STOP)
+    return order.index(word(heard)) + order.index(firm_word(heard))
+
+
 def _standing(hold: Hold) -> str:
     return " ".join((hold.verdict, *hold.rules))
 

@@ -25,6 +25,7 @@ from tightrope.delivery.holds.hold import (
     Step,
     Turned,
     ended,
+    holds_up,
     opened,
     patience_s,
     reopened,
@@ -43,13 +44,13 @@ from tightrope.delivery.holds.telling import (
     hold_document,
     mark_of,
 )
-from tightrope.delivery.mapping import mapped_for, repository_name, whom
+from tightrope.delivery.mapping import Whom, mapped_for, repository_name, whom
 from tightrope.delivery.trackers import Environment, Sent, Tracker, api_of, is_under, open_tracker
 from tightrope.delivery.trackers.github import GitHub
 from tightrope.delivery.trackers.gitlab import GitLab
-from tightrope.policy.decision import Decision, GateRequest
+from tightrope.policy.decision import Decision, GateRequest, Verdict
 from tightrope.policy.dialects import github, gitlab
-from tightrope.policy.dialects.hearing import Asking, Heard, NoDecision, Trouble
+from tightrope.policy.dialects.hearing import Asking, Heard, NoDecision, Trouble, word
 from tightrope.policy.dialects.kubernetes import Review
 from tightrope.specs.model import Integration, IntegrationType, OnStop, Specs
 from tightrope.state.database import Database
@@ -58,6 +59,9 @@ from tightrope.state.journal import Event, Journal
 
 AskGate = Callable[[GateRequest], Decision]
 """Asks the gate."""
+
+Concerns = Callable[[GateRequest], bool]
+"""Tells whether a change is about a service at all; so it is wherever nobody knows."""
 
 LOOKS_EVERY_S = 15
 """A hold is decided anew at least so often."""
@@ -75,6 +79,7 @@ _MOST_AT_ONCE = 100
 _MOST_WAITING = 2000
 _SWEPT_EVERY_S = {IntegrationType.GITLAB: 60, IntegrationType.GITHUB: 600}
 _NOTED_EVERY_S = 60
+_NOBODY = Whom("", "production")
 _LOG = logging.getLogger("tightrope.holds")
 
 
@@ -86,6 +91,7 @@ class Holds:
         specs: The specs that are followed now.
         ask: Asks the gate, and records the decision.
         weigh: Asks the gate, and records nothing: a hold is decided again and again, and most of it is no news.
+        concerns: Of several services of one repository, those that a change leaves as they are need not be asked about.
         ready: Whether there is something to decide on yet; until then nobody is told anything.
         base_url: Where our pages are.
         now: Tells the time, UTC epoch seconds.
@@ -99,6 +105,7 @@ class Holds:
         *,
         ask: AskGate,
         weigh: AskGate,
+        concerns: Concerns = lambda _request: True,
         ready: Callable[[], bool] = lambda: True,
         base_url: str = "",
         now: Callable[[], int] = clock.now,
@@ -107,7 +114,7 @@ class Holds:
         self._database = database
         self._journal = Journal(database)
         self._specs = specs
-        self._ask, self._weigh = ask, weigh
+        self._ask, self._weigh, self._concerns = ask, weigh, concerns
         self._ready = ready
         self._base_url = base_url
         self._now = now
@@ -176,6 +183,24 @@ class Holds:
         if integration.type is IntegrationType.GITLAB:
             return self._take_gitlab(integration, payload)
         return None
+
+    def answer(self, integration: Integration, repository: str, environment: str, asking: Asking) -> Heard | None:
+        """Ask the gate at once, for who cannot be held, about all that is built from a repository.
+
+        Args:
+            integration: Through which it came; its map says which services and environment are meant.
+            asking: The question, of no service yet.
+
+        Returns:
+            The answer that holds the release up most; None where nobody says whose the repository is.
+        """
+        now = self._now()
+        meant = self._whose(integration, repository, environment)
+        if not meant:
+            return None
+        questions = self._each(asking, meant, now)
+        most, heard = self._heard(self._weigh, questions, now)
+        return self._heard(self._ask, questions if word(heard) is Verdict.GO else [most], now)[1]
 
     def polled(self, name: str) -> Hold | None:
         """Look at a hold because its caller asks how it stands; None where there is none.
@@ -357,12 +382,12 @@ class Holds:
             if found.run is None:
                 raise UsageError("the payload does not say which run waits", remedy="look at the delivery in GitHub")
             self._must_be_installed(integration, found.installation)
-            service, where = self.whose(integration, found.repository, found.environment) or ("", "production")
+            meant = self._whose(integration, found.repository, found.environment) or [_NOBODY]
             address = {"repository": found.repository, "run": found.run, "environment": found.environment}
             return self.open(
                 Caller.GITHUB_DEPLOYMENT,
                 f"{path} {found.environment} {found.sha} {found.deployment or ''}",
-                github.question(found, service, where),
+                github.question(found, meant[0].service, meant[0].environment),
                 address,
                 again=found.deployment is None,
                 **_terms(integration),
@@ -370,15 +395,15 @@ class Holds:
         check = github.read_check(event, payload)
         if check is None:
             return None
-        whose = self.whose(integration, check.repository, "production")
-        if whose is None:
+        meant = self._whose(integration, check.repository, "production")
+        if not meant:
             return None
         self._must_be_installed(integration, check.installation)
         key = f"{check.repository} {check.sha}"
         if at_again := (payload.get("action") == "rerequested"):
             key += f" {self._now()}"
         address = {"repository": check.repository, "sha": check.sha, "environment": "production", "again": at_again}
-        asking = github.check_question(check, *whose)
+        asking = github.check_question(check, meant[0].service, meant[0].environment)
         return self.open(Caller.GITHUB_CHECK, key, asking, address, **_terms(integration))
 
     def _must_be_installed(self, integration: Integration, installation: int | None) -> None:
@@ -391,7 +416,7 @@ class Holds:
     def _take_gitlab(self, integration: Integration, payload: Any) -> Hold | None:
         check = gitlab.read_status_check(payload)
         if check is not None:
-            service, where = self._branch(integration, check.repository, check.branch)
+            meant = self._branch(integration, check.repository, check.branch) or [_NOBODY]
             place = f"{check.project} {check.merge_request} {check.check}"
             address = {
                 "project": check.project,
@@ -403,23 +428,21 @@ class Holds:
                 "place": place,
             }
             self._supersede(integration.name, place, check.sha)
-            asking = gitlab.question(check, service, where)
+            asking = gitlab.question(check, meant[0].service, meant[0].environment)
             return self.open(
                 Caller.GITLAB_CHECK, f"{place} {check.sha}", asking, address, again=True, **_terms(integration)
             )
         blocked = gitlab.read_deployment(payload)
         return None if blocked is None else self._hold_blocked(integration, blocked)
 
-    def _branch(self, integration: Integration, repository: str, branch: str) -> tuple[str, str]:
+    def _branch(self, integration: Integration, repository: str, branch: str) -> list[Whom]:
         """Whose repository it is, and where its branch goes: as a map translates the branch, else to production."""
-        found = self.whose(integration, repository, branch)
-        if found is None:
-            return "", "production"
-        usual = self.whose(integration, repository, "")
-        return found if found[1] != branch or usual is None else usual
+        usual = {one.service: one for one in self._whose(integration, repository, "")}
+        found = self._whose(integration, repository, branch)
+        return [one if one.environment != branch else usual.get(one.service, one) for one in found]
 
     def _hold_blocked(self, integration: Integration, blocked: gitlab.Blocked) -> Hold:
-        service, where = self.whose(integration, blocked.repository, blocked.environment) or ("", "production")
+        meant = self._whose(integration, blocked.repository, blocked.environment) or [_NOBODY]
         address = {
             "repository": blocked.repository,
             "deployment": blocked.deployment,
@@ -429,7 +452,7 @@ class Holds:
         return self.open(
             Caller.GITLAB_DEPLOYMENT,
             f"{blocked.repository.lower()} {blocked.deployment}",
-            gitlab.question(blocked, service, where),
+            gitlab.question(blocked, meant[0].service, meant[0].environment),
             address,
             **_terms(integration),
         )
@@ -471,37 +494,42 @@ class Holds:
         """Decide a waiting hold anew, keep what came of it, and plan what its caller is told."""
         if not self._ready():
             return hold
-        hold = self._placed(hold)
-        heard = self._heard(self._weigh, hold, now)
-        turn = turned(hold, heard, now)
+        questions = self._questions(hold, now)
+        if not questions[0].service:
+            says = f"no integration says which service {hold.address.get('repository', 'it')} belongs to"
+            unknown = NoDecision(Trouble.UNKNOWN, says)
+            return self._keep(hold, turned(hold, unknown, now), unknown, now)
+        asking, heard = self._heard(self._weigh, questions, now)
+        turn = turned(replace(hold, asking=asking), heard, now)
         if turn.opens:  # what is acted on is recorded, and what was recorded is acted on
-            heard = self._heard(self._ask, hold, now)
-            turn = turned(hold, heard, now)
+            asking, heard = self._heard(self._ask, questions if word(heard) is Verdict.GO else [asking], now)
+            turn = turned(replace(hold, asking=asking), heard, now)
         return self._keep(hold, turn, heard, now)
 
-    def _placed(self, hold: Hold) -> Hold:
-        """The hold with the service it is about, if somebody has said meanwhile whose repository it is."""
-        if hold.service or not hold.integration:
-            return hold
-        integration = self._integration(hold.integration)
+    def _questions(self, hold: Hold, now: int) -> list[Asking]:
+        """What the gate is asked for a hold: whose it is may have been said, or changed, since it was opened."""
+        integration = self._integration(hold.integration) if hold.integration else None
         if integration is None:
-            return hold
+            return [hold.asking]
         repository, where = str(hold.address.get("repository", "")), str(hold.address.get("environment", ""))
-        if hold.caller is Caller.GITLAB_CHECK:
-            found: tuple[str, str] | None = self._branch(integration, repository, where)
-        else:
-            found = self.whose(integration, repository, where)
-        if found is None or not found[0]:
-            return hold
-        return replace(hold, asking=replace(hold.asking, service=found[0], environment=found[1]))
+        of = self._branch if hold.caller is Caller.GITLAB_CHECK else self._whose
+        return self._each(hold.asking, of(integration, repository, where), now)
 
-    def _heard(self, ask: AskGate, hold: Hold, now: int) -> Heard:
-        if not hold.service:
-            repository = hold.address.get("repository", "it")
-            says = f"no integration says which service {repository} belongs to"
-            return NoDecision(Trouble.UNKNOWN, says)
+    def _each(self, asking: Asking, meant: Sequence[Whom], now: int) -> list[Asking]:
+        """The question for each service that goes out with it, but for those that the change leaves as they are."""
+        found = [replace(asking, service=one.service, environment=one.environment) for one in meant]
+        if len(found) > 1:
+            found = [one for one in found if self._concerns(one.at(now))] or found[:1]
+        return found or [asking]
+
+    def _heard(self, ask: AskGate, questions: Sequence[Asking], now: int) -> tuple[Asking, Heard]:
+        """The question whose answer holds a release up most, and the answer."""
+        found = [(one, self._answered(ask, one, now)) for one in questions]
+        return max(found, key=lambda pair: holds_up(pair[1]))
+
+    def _answered(self, ask: AskGate, asking: Asking, now: int) -> Heard:
         try:
-            return ask(hold.asking.at(now))
+            return ask(asking.at(now))
         except NotFoundError as error:
             return NoDecision(Trouble.UNKNOWN, error.message)
         except TightropeError as error:
@@ -606,13 +634,12 @@ class Holds:
         document = event_document(hold, step, now, self._base_url)
         return Event(event_id(hold), SOURCE, event_type(step), hold.service or hold.id, now, document)
 
-    def whose(self, integration: Integration, repository: str, environment: str) -> tuple[str, str] | None:
-        """Which service and environment of ours are meant, of several the first; None: nobody says."""
+    def _whose(self, integration: Integration, repository: str, environment: str) -> list[Whom]:
+        """Which services are meant, each with its environment; none: nobody says."""
         specs = self._specs()
         known = {*specs.services, *(slo.service for slo in specs.slos)}
         named = Deployed("", 0, DeploymentState.STARTED, repository=repository, environment=environment)
-        found = whom(named, mapped_for(integration, specs.mapped), known)
-        return (found[0].service, found[0].environment) if found else None
+        return whom(named, mapped_for(integration, specs.mapped), known)
 
     def _integration(self, name: str) -> Integration | None:
         return next((one for one in self._specs().integrations if one.name == name), None)
