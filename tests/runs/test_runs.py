@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tightrope.runs.steps import (
     StepState,
     When,
 )
+from tightrope.runs.store import locked_in
 from tightrope.runs.usecases import Runs
 from tightrope.state.database import opened
 from tightrope.state.journal import Event, Journal
@@ -514,14 +516,44 @@ def test_runs_that_ended_long_ago_are_let_go_of(store: str) -> None:
         assert [run.id for run in here.runs.runs()] == [new.id]
 
 
-def test_threads_turn_steps_and_stop_when_asked(store: str) -> None:
-    class Quick(Action):
-        def turn(self, step: Step, now: int, effects: Effects) -> Answer:
-            if not step.memory:
-                effects.waker()()
-                return Again(now + 3600, {"seen": True})
-            return Done()
+class Quick(Action):
+    """Wakes itself, and would sleep for an hour otherwise."""
 
+    def turn(self, step: Step, now: int, effects: Effects) -> Answer:
+        if not step.memory:
+            effects.waker()()
+            return Again(now + 3600, {"seen": True})
+        return Done()
+
+
+def test_a_step_that_was_woken_is_turned_though_others_were_woken_too(store: str) -> None:
+    with opened(store, create=True) as database:
+        runs = Runs(database)
+        runs.register("quick", Quick())
+        run = runs.start(plan(*[StepPlan(f"s{number}", "quick") for number in range(3)]))
+        for _ in range(2 * 3):
+            ((one, _),) = runs.claim(1)
+            runs.turn(one)
+        assert runs.show(run.id).state is RunState.SUCCEEDED
+        assert runs.claim(1) == []
+
+
+@pytest.mark.live
+def test_a_step_that_was_woken_is_turned_though_its_run_was_locked_just_then(new_database: Callable[[], str]) -> None:
+    address = new_database()
+    with opened(address, create=True) as database, opened(address) as other:
+        runs = Runs(database)
+        runs.register("quick", Quick())
+        run = runs.start(plan(StepPlan("asleep", "quick")))
+        assert runs.turn_once() == 1
+        with other.writing() as connection:
+            assert locked_in(connection, run.id) is not None
+            assert runs.claim(9) == []
+        assert runs.turn_once() == 1
+        assert runs.show(run.id).state is RunState.SUCCEEDED
+
+
+def test_threads_turn_steps_and_stop_when_asked(store: str) -> None:
     with opened(store, create=True) as database:
         runs = Runs(database)
         runs.register("quick", Quick())

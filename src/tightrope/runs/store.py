@@ -137,6 +137,7 @@ _IS_WOKEN = and_(
     tuple_(_STEP.c.run, _STEP.c.name).in_(bindparam("woken", expanding=True)),
     _STEP.c.state == StepState.RUNNING.value,
 )
+_FREE = select(_STEP.c.run, _STEP.c.name).where(_IS_WOKEN, _STEP.c.leased_until <= bindparam("now"))
 _DUE = {
     dialect: select(func.min(later(_STEP.c.due_at, _STEP.c.leased_until))).where(_TURNED, _OF_KINDS, _REACHABLE)
     for dialect, later in (("sqlite", func.max), ("postgresql", func.greatest))
@@ -340,6 +341,14 @@ def claim_in(
     told = {"kinds": list(kinds), "at_place": place, "now": now, "most": most}
     query = _CLAIMED_WITH_WOKEN if woken else _CLAIMED
     return [_step(row) for row in connection.execute(query, told | {"woken": list(woken)} if woken else told)]
+
+
+def free_in(connection: Connection, names: Collection[tuple[str, str]], now: int) -> set[tuple[str, str]]:
+    """Of some steps, by run and name, those that are under way and that nobody turns now."""
+    if not names:
+        return set()
+    found = connection.execute(_FREE, {"woken": list(names), "now": now})
+    return {(row.run, row.name) for row in found}
 
 
 def own_in(connection: Connection, step: Step) -> None:

@@ -395,7 +395,7 @@ class Runs:
             return []
         with self._lock:  # what is woken while it is being turned stays so until that turn is over
             woken = set(self._woken)
-            stale = woken - {(run, name) for run, name, _ in self._held}
+            asleep = woken - {(run, name) for run, name, _ in self._held}
         if not woken and not blindly:
             with self._database.reading() as connection:
                 now = self._now(connection)
@@ -415,10 +415,13 @@ class Runs:
                     assert run is not None
                     found.append(Change(run, step, free.state, step.state, now))
             self._tell_in(connection, found)
+            mine = {(step.run, step.name) for step, _ in taken}
+            # one that was one too many, or locked with its run by another thread, is still to be turned
+            over = asleep - store.free_in(connection, asleep - mine, now)
         with self._lock:
             for step, _ in taken:
                 self._held[step.run, step.name, step.fence] = step
-            self._woken -= {(step.run, step.name) for step, _ in taken} | stale
+            self._woken -= mine | over
         self._announce(found)
         return taken
 
