@@ -278,6 +278,7 @@ def serving(
     from tightrope.base.settings import environment
     from tightrope.delivery.holds.usecases import Holds
     from tightrope.delivery.pipelines.usecases import Clockwork, Pipelines
+    from tightrope.delivery.receiving.usecases import Inbox
     from tightrope.delivery.rollouts.usecases import Rollouts
     from tightrope.delivery.usecases import Deliveries
     from tightrope.loop.feedback import Feedback
@@ -375,6 +376,12 @@ def serving(
             database,
             specs=lambda: live.snapshot.specs,
             clock=clock_now,
+        )
+        inbox = Inbox(
+            database,
+            deliveries,
+            specs=lambda: live.snapshot.specs,
+            clock=clock_now,
             holding=holds.take,
             pushing=pushed,
             ready=followed,
@@ -421,6 +428,7 @@ def serving(
             holds=holds,
             runs=runs,
             deliveries=deliveries,
+            inbox=inbox,
             rollouts=rollouts,
             pipelines=pipelines,
         )
@@ -436,7 +444,7 @@ def serving(
         doorkeeper = Doorkeeper(holds, clock_now, feedback.turn)
         notifier = Notifier(database, channels, ready=followed, clock=clock_now)
         postman = Postman(notifier, clock_now, notifications.prune)
-        mail = MailReader(deliveries, clock_now)
+        mail = MailReader(inbox, clock_now)
         retelling = Retelling(deliveries, deployments, settings.replayed, clock_now)
         for sender in (notifier, holds):
             sender.take_over()

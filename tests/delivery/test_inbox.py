@@ -34,7 +34,7 @@ from tightrope.base.errors import (
 )
 from tightrope.delivery.changes import DeploymentState
 from tightrope.delivery.inbox import InboxState
-from tightrope.delivery.usecases import MOST_REFUSED, Deliveries
+from tightrope.delivery.receiving.usecases import MOST_REFUSED, Inbox
 from tightrope.specs.model import ChangeKind, Integration, IntegrationType, Mapped, Specs
 
 MAP = (
@@ -62,19 +62,24 @@ class Post:
         self.shop = shop
         shop.specs = SPECS
         shop.clock[0] = NOON + 5
-        self.deliveries = Deliveries(
-            shop.database,
-            specs=lambda: shop.specs,
-            clock=lambda: shop.clock[0],
-            environment=lambda name: SECRET if name == "SECRET" else "",
-        )
+        self.deliveries = shop.deliveries
+        self.inbox = self.inbox_with()
+
+    def inbox_with(self, **more: Any) -> Inbox:
+        """The inbox, with something in it otherwise."""
+        plain = {
+            "specs": lambda: self.shop.specs,
+            "clock": lambda: self.shop.clock[0],
+            "environment": lambda name: SECRET if name == "SECRET" else "",
+        }
+        return Inbox(self.shop.database, self.deliveries, **plain | more)
 
     def send(self, integration: str, sent: Sent) -> int:
-        return self.deliveries.receive(integration, *sent).status
+        return self.inbox.receive(integration, *sent).status
 
     def states(self) -> list[tuple[str, str]]:
         """What became of deliveries, oldest first."""
-        return [(one.event, one.state.value) for one in reversed(self.deliveries.inbox())]
+        return [(one.event, one.state.value) for one in reversed(self.inbox.listed())]
 
 
 @pytest.fixture
@@ -99,7 +104,7 @@ def test_a_delivery_is_kept_at_once_and_read_afterwards(post: Post) -> None:
     assert [post.send("github", one) for one in (PUSH, BEFORE, BEGUN, ENDED)] == [202] * 4
     assert post.deliveries.deployments() == []
     assert {state for _, state in post.states()} == {"waiting"}
-    assert post.deliveries.process() == 4
+    assert post.inbox.process() == 4
     assert post.states() == [("push", "done"), *[("deployment_status", "done")] * 3]
     made, before = post.deliveries.deployments("checkout", "production")
     assert (made.version, made.state, made.by, made.source) == ("v2.36.0", DeploymentState.SUCCEEDED, "ann", "github")
@@ -109,15 +114,15 @@ def test_a_delivery_is_kept_at_once_and_read_afterwards(post: Post) -> None:
         ["perf: b", "fix: a"],
     )
     assert (made.started_at, made.finished_at) == (NOON - 60, NOON)
-    assert post.deliveries.process() == 0
+    assert post.inbox.process() == 0
 
 
 def test_a_delivery_that_comes_again_is_known_and_harmless(post: Post) -> None:
     assert [post.send("github", PUSH) for _ in range(3)] == [202, 200, 200]
-    post.deliveries.process()
+    post.inbox.process()
     assert post.send("github", PUSH) == 200
-    assert (post.deliveries.process(), len(post.states())) == (0, 1)
-    again = post.deliveries.receive("github", *PUSH)
+    assert (post.inbox.process(), len(post.states())) == (0, 1)
+    again = post.inbox.receive("github", *PUSH)
     assert (again.state, again.why) == (InboxState.DONE, "it came before")
 
 
@@ -125,7 +130,7 @@ def test_a_delivery_that_comes_again_is_known_and_harmless(post: Post) -> None:
 def test_deliveries_in_any_order_end_alike(post: Post, order: tuple[int, ...]) -> None:
     for number in order:
         post.send("github", (BEFORE, PUSH, BEGUN, ENDED)[number])
-        post.deliveries.process()
+        post.inbox.process()
     made = post.deliveries.live("checkout")
     assert made is not None
     assert (made.version, made.started_at, made.finished_at, len(made.commits), made.complete) == (
@@ -151,7 +156,7 @@ def test_every_type_of_sender_ends_in_a_deployment(post: Post) -> None:
     }
     for name, one in sent.items():
         assert post.send(name, one) == 202, name
-    post.deliveries.process()
+    post.inbox.process()
     assert {state for _, state in post.states()} == {"done"}
     found = {one.source: (one.service, one.environment) for one in post.deliveries.deployments()}
     assert found == dict.fromkeys(sent, ("checkout", "production"))
@@ -160,7 +165,7 @@ def test_every_type_of_sender_ends_in_a_deployment(post: Post) -> None:
 def test_a_service_that_is_mapped_twice_is_deployed_once_where_the_first_line_that_fits_says(post: Post) -> None:
     post.shop.specs = replace(SPECS, mapped=(Mapped("checkout", "github.com/acme/shop"), Mapped("search", "acme/shop")))
     post.send("github", ENDED)
-    post.deliveries.process()
+    post.inbox.process()
     found = {(one.service, one.environment) for one in post.deliveries.deployments()}
     assert found == {("checkout", "production"), ("search", "prod")}
 
@@ -169,7 +174,7 @@ def test_labels_that_are_told_later_change_the_kind_of_what_was_deployed(post: P
     for one in (BEFORE, PUSH, ENDED):
         post.send("github", one)
     post.send("github", hooks.github("pull_request", hooks.github_pull(("security",)), "d-9"))
-    post.deliveries.process()
+    post.inbox.process()
     made = post.deliveries.live("checkout")
     assert made is not None
     assert {one.sha: one.kind for one in made.commits} == {
@@ -186,7 +191,7 @@ def test_builds_are_shown_with_the_deployment_of_their_revision(post: Post) -> N
     for number, (status, conclusion) in enumerate((("completed", "success"), ("in_progress", None))):
         post.send("github", hooks.github("workflow_run", hooks.github_run(status, conclusion), f"b-{number}"))
     post.send("github", ENDED)
-    post.deliveries.process()
+    post.inbox.process()
     made = post.deliveries.live("checkout")
     assert made is not None
     assert [(one.name, one.state.value) for one in post.deliveries.about(made.id)[2]] == [("Build", "succeeded")]
@@ -199,13 +204,13 @@ def test_what_is_of_no_matter_or_of_nobody_is_kept_and_says_why(post: Post) -> N
     post.send("github", hooks.github("deployment_status", stranger, "i-2"))
     named = hooks.github_deployment("success") | {"repository": {"html_url": "https://x.y/a/search"}}
     post.send("github", hooks.github("deployment_status", named, "i-3"))
-    post.deliveries.process()
-    one, two, three = reversed(post.deliveries.inbox("github"))
+    post.inbox.process()
+    one, two, three = reversed(post.inbox.listed("github"))
     assert (one.state, one.why) == (InboxState.IGNORED, "issues is no matter of ours")
     assert (two.state, two.why) == (InboxState.IGNORED, "no service is mapped to x.y/a/b")
     assert three.state is InboxState.DONE
     assert [one.service for one in post.deliveries.deployments()] == ["search"]
-    assert post.deliveries.inbox_counts() == {("github", "ignored"): 2, ("github", "done"): 1}
+    assert post.inbox.standing() == {("github", "ignored"): 2, ("github", "done"): 1}
 
 
 def test_what_was_ignored_is_read_again_once_its_service_is_mapped(post: Post) -> None:
@@ -213,25 +218,25 @@ def test_what_was_ignored_is_read_again_once_its_service_is_mapped(post: Post) -
         SPECS, integrations=(Integration("github", IntegrationType.GITHUB, secret_from="SECRET"),)
     )
     post.send("github", ENDED)
-    post.deliveries.process()
-    (ignored,) = post.deliveries.inbox("github")
+    post.inbox.process()
+    (ignored,) = post.inbox.listed("github")
     assert (ignored.state, ignored.why) == (InboxState.IGNORED, "no service is mapped to github.com/acme/shop")
     post.shop.specs = SPECS
-    post.deliveries.redeliver(ignored.id)
-    post.deliveries.process()
+    post.inbox.redeliver(ignored.id)
+    post.inbox.process()
     assert post.deliveries.live("checkout") is not None
     with pytest.raises(ConflictError, match="is done"):
-        post.deliveries.redeliver(ignored.id)
+        post.inbox.redeliver(ignored.id)
 
 
 def test_nothing_is_refused_or_read_before_the_specs_are_there(post: Post) -> None:
     post.send("github", ENDED)
-    early = Deliveries(post.shop.database, clock=lambda: NOON, environment=lambda _: SECRET, ready=lambda: False)
+    early = post.inbox_with(specs=Specs, ready=lambda: False)
     with pytest.raises(SourceUnreachableError, match="not read yet"):
         early.receive("gitlab", *hooks.gitlab(hooks.gitlab_deployment("success")))
     assert early.process() == 0
     assert post.states() == [("deployment_status", "waiting")]
-    assert post.deliveries.process() == 1
+    assert post.inbox.process() == 1
 
 
 # --- forged, malformed, poisonous ----------------------------------------------------------------------------------
@@ -244,14 +249,14 @@ def test_what_is_forged_is_refused_noted_within_bounds_and_never_read(post: Post
         post.shop.clock[0] += 1 + second // 1000
         for _ in range(2):
             with pytest.raises(UnauthorizedError, match="not proved"):
-                post.deliveries.receive("github", forged, body)
-    refused = post.deliveries.inbox("github", state="refused", limit=1000)
+                post.inbox.receive("github", forged, body)
+    refused = post.inbox.listed("github", state="refused", limit=1000)
     assert len(refused) == MOST_REFUSED
-    assert post.deliveries.refusals["github"] == 2 * (MOST_REFUSED + 20)
-    assert post.deliveries.process() == 0
+    assert post.inbox.refusals["github"] == 2 * (MOST_REFUSED + 20)
+    assert post.inbox.process() == 0
     assert post.send("github", PUSH) == 202
     with pytest.raises(ConflictError, match="refused"):
-        post.deliveries.redeliver(refused[0].id)
+        post.inbox.redeliver(refused[0].id)
 
 
 def test_nothing_that_proves_a_delivery_is_kept(post: Post) -> None:
@@ -267,8 +272,8 @@ def test_a_genuine_delivery_that_is_none_is_refused_unless_gitlab_sent_it(post: 
     body = b"{no json"
     headers = {"x-github-event": "push", "x-hub-signature-256": f"sha256={hooks.signature(body)}"}
     with pytest.raises(UsageError, match="no JSON"):
-        post.deliveries.receive("github", headers, body)
-    taken = post.deliveries.receive("gitlab", {"x-gitlab-token": SECRET, "x-gitlab-event": "Push Hook"}, body)
+        post.inbox.receive("github", headers, body)
+    taken = post.inbox.receive("gitlab", {"x-gitlab-token": SECRET, "x-gitlab-event": "Push Hook"}, body)
     assert (taken.status, taken.state) == (202, InboxState.SET_ASIDE)
     assert "no JSON" in taken.why
     assert post.send("gitlab", hooks.gitlab({"object_kind": "nobody knows"})) == 202
@@ -277,9 +282,9 @@ def test_a_genuine_delivery_that_is_none_is_refused_unless_gitlab_sent_it(post: 
 def test_who_is_unknown_or_cannot_be_proved_is_told(post: Post) -> None:
     for name in ("none", "flagger"):
         with pytest.raises(NotFoundError):
-            post.deliveries.receive(name, *PUSH)
+            post.inbox.receive(name, *PUSH)
     with pytest.raises(SourceUnreachableError, match="NO_SUCH_VARIABLE"):
-        post.deliveries.receive("unset", *PUSH)
+        post.inbox.receive("unset", *PUSH)
 
 
 POISON: list[Sent] = [
@@ -293,28 +298,28 @@ def test_what_cannot_be_read_is_set_aside_with_the_reason_and_holds_up_no_other(
     for one in POISON:
         post.send("github", one)
     post.send("github", ENDED)
-    assert post.deliveries.process() == 4
+    assert post.inbox.process() == 4
     assert [state for _, state in post.states()] == ["set-aside"] * 3 + ["done"]
-    reasons = [one.why for one in post.deliveries.inbox("github", state="set-aside")]
+    reasons = [one.why for one in post.inbox.listed("github", state="set-aside")]
     assert all(reasons), reasons
     assert "yesterday" in reasons[-1]
 
 
 def test_what_was_set_aside_is_read_again_when_asked_or_sent_again(post: Post) -> None:
     post.send("github", POISON[0])
-    post.deliveries.process()
-    (aside,) = post.deliveries.inbox("github")
-    waiting = post.deliveries.redeliver(aside.id)
+    post.inbox.process()
+    (aside,) = post.inbox.listed("github")
+    waiting = post.inbox.redeliver(aside.id)
     assert waiting.state is InboxState.WAITING
-    assert (post.deliveries.process(), post.deliveries.incoming(aside.id).attempts) == (1, 2)
+    assert (post.inbox.process(), post.inbox.named(aside.id).attempts) == (1, 2)
     mended = hooks.github("deployment_status", hooks.github_deployment("success"), "p-1")
     assert post.send("github", mended) == 200
-    post.deliveries.process()
-    assert post.deliveries.incoming(aside.id).state is InboxState.DONE
+    post.inbox.process()
+    assert post.inbox.named(aside.id).state is InboxState.DONE
     with pytest.raises(ConflictError, match="done"):
-        post.deliveries.redeliver(aside.id)
+        post.inbox.redeliver(aside.id)
     with pytest.raises(NotFoundError):
-        post.deliveries.redeliver("IN-0")
+        post.inbox.redeliver("IN-0")
 
 
 @pytest.mark.parametrize("sign", ["\x00", "\ud800", "\x1b[2J", "\u202e", "é" * 50_000])
@@ -323,7 +328,7 @@ def test_odd_characters_can_be_kept_and_read(post: Post, sign: str) -> None:
     post.send("github", hooks.github("push", hooks.github_push(hooks.github_commit(2, message)), f"{sign}d"))
     status = hooks.github_deployment("success", description=message, creator={"login": sign})
     post.send("github", hooks.github("deployment_status", status, "o-2"))
-    post.deliveries.process()
+    post.inbox.process()
     assert {state for _, state in post.states()} == {"done"}
     made = post.deliveries.live("checkout")
     assert made is not None
@@ -333,11 +338,11 @@ def test_odd_characters_can_be_kept_and_read(post: Post, sign: str) -> None:
 
 def test_a_store_that_cannot_be_written_loses_no_delivery(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     post.send("github", ENDED)
-    broken = Deliveries(post.shop.database, specs=_no_specs, clock=lambda: NOON)
+    broken = post.inbox_with(specs=_no_specs)
     with pytest.raises(StoreError):
         broken.process()
     assert post.states() == [("deployment_status", "waiting")]
-    assert post.deliveries.process() == 1
+    assert post.inbox.process() == 1
 
 
 def _no_specs() -> Specs:
@@ -352,13 +357,13 @@ def test_what_was_read_long_ago_is_forgotten_and_what_nobody_could_read_is_not(p
 
     post.send("github", ENDED)
     post.send("github", POISON[0])
-    post.deliveries.process()
-    assert post.deliveries.prune(NOON + 6 * 86400) == 0
+    post.inbox.process()
+    assert post.inbox.prune(NOON + 6 * 86400) == 0
     assert held() == [len(ENDED[1]), len(POISON[0][1])]
-    assert post.deliveries.prune(NOON + 8 * 86400) == 0
+    assert post.inbox.prune(NOON + 8 * 86400) == 0
     assert held() == [0, len(POISON[0][1])]
     assert post.send("github", ENDED) == 200
-    assert post.deliveries.prune(NOON + 91 * 86400) == 1
+    assert post.inbox.prune(NOON + 91 * 86400) == 1
     assert [state for _, state in post.states()] == ["set-aside"]
 
 
@@ -382,8 +387,8 @@ def test_whatever_somebody_sends_the_inbox_goes_on(
     own = {"x-github-delivery": str(next(_numbers)), "x-gitea-delivery": str(next(_numbers))}
     own["idempotency-key"] = own["x-github-delivery"]
     with suppress(UsageError):
-        post.deliveries.receive(kind.value, headers | proofs | own, written)
-    post.deliveries.process()
+        post.inbox.receive(kind.value, headers | proofs | own, written)
+    post.inbox.process()
     assert {state for _, state in post.states()} <= {"done", "ignored", "set-aside", "refused"}
     for one in post.deliveries.deployments(limit=5):
         assert one.called.isprintable()
@@ -399,9 +404,7 @@ def test_who_asks_whether_a_release_may_go_out_is_heard(post: Post) -> None:
             raise ForbiddenError("the answer was to go elsewhere")
         return "H-1" if event == "deployment_protection_rule" else None
 
-    listening = Deliveries(
-        post.shop.database, specs=lambda: SPECS, clock=lambda: NOON, environment=lambda _: SECRET, holding=hold
-    )
+    listening = post.inbox_with(holding=hold)
     asks = {"action": "requested", "environment": "prod", "deployment_callback_url": "https://api.github.com/x"}
     evil = asks | {"deployment_callback_url": "https://evil.example"}
     post.send("github", hooks.github("deployment_protection_rule", asks, "h-1"))
@@ -423,7 +426,7 @@ from tests.delivery.worlds import shop
 with shop(sys.argv[1]) as found:
     post = Post(found)
     print("ready", flush=True)
-    while post.deliveries.process(1):
+    while post.inbox.process(1):
         print("read", flush=True)
 """
 
@@ -460,7 +463,7 @@ def test_a_reader_that_is_killed_reads_nothing_twice_and_loses_nothing(store: st
     with shop(store) as here:
         post = Post(here)
         assert {state for _, state in post.states()} == {"done"}
-        assert {one.attempts for one in post.deliveries.inbox()} == {1}
+        assert {one.attempts for one in post.inbox.listed()} == {1}
         made = post.deliveries.deployments(limit=1000)
         assert sorted(one.version for one in made) == sorted(f"v1.{number}.0" for number in range(count))
         told = [kind for kind in here.kinds() if kind.startswith("dev.cdevents.service.")]
@@ -475,7 +478,7 @@ def test_services_of_one_repository_are_told_apart_by_environments_of_their_own(
     )
     post.shop.specs = replace(SPECS, integrations=(replace(SPECS.integrations[0], map=lines),))
     post.send(post.shop.specs.integrations[0].name, ENDED)
-    post.deliveries.process()
+    post.inbox.process()
     assert [(one.service, one.environment) for one in post.deliveries.deployments()] == [("checkout", "production")]
 
 
@@ -496,6 +499,6 @@ def test_a_document_may_name_the_same_service_in_many_ways(post: Post) -> None:
     )
     document: dict[str, Any] = json.loads(ENDED[1])
     post.send("github", hooks.github("deployment_status", document, "m-1"))
-    post.deliveries.process()
+    post.inbox.process()
     assert {one.service for one in post.deliveries.deployments()} == {"checkout", "search"}
     assert len({one.id for one in post.deliveries.deployments()}) == 2

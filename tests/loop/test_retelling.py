@@ -40,7 +40,7 @@ def test_deployments_are_told_once_and_as_their_time_comes(tmp_path: Path) -> No
         assert deliveries.live("search") is not None
         assert Retelling(deliveries, KNOWN, False, lambda: now[0]).turn() == 4  # a restart tells all of it again
         assert [one.version for one in deliveries.deployments("shop")] == ["v3", "v0", "v1"]
-        assert deliveries.findings() == []
+        assert deliveries.findings.listed() == []
 
 
 def test_where_telemetry_moves_nothing_is_told_before_it_is_known_by_how_much(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tightrope.base.errors import NotFoundError
 from tightrope.delivery.holds.usecases import Holds
 from tightrope.delivery.pipelines.store import Shelves
 from tightrope.delivery.pipelines.usecases import Pipelines
+from tightrope.delivery.receiving.usecases import Inbox
 from tightrope.delivery.rollouts.usecases import Rollouts
 from tightrope.delivery.usecases import Deliveries
 from tightrope.engine.plan import Incident
@@ -172,6 +173,7 @@ def standin(
             ),
             runs=runs,
             deliveries=deliveries,
+            inbox=Inbox(database, deliveries, specs=lambda: still.snapshot.specs, clock=lambda: world.clock),
             rollouts=rollouts,
             pipelines=Pipelines(runs, Shelves(folder / "pipelines"), {}, deliveries=deliveries),
         )

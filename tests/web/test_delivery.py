@@ -143,9 +143,9 @@ def test_a_release_that_went_past_the_gate_is_told_and_closed(world: World, clie
     page = client.get("/delivery").text
     assert "1 release went past the gate." in page
     assert "v9" in page
-    (finding,) = world.server.deliveries.findings(open_only=True)
+    (finding,) = world.server.deliveries.findings.listed(open_only=True)
     client.post(f"/findings/{finding.id}", data={"csrf": csrf(client, "/delivery"), "reason": "agreed by phone"})
-    assert world.server.deliveries.findings(open_only=True) == []
+    assert world.server.deliveries.findings.listed(open_only=True) == []
     assert "went past" not in heading(client, "/delivery")
 
 

@@ -21,10 +21,10 @@ def test_deployments_and_findings_are_told_in_plain_words(tmp_path: Path) -> Non
         here.deliveries.record(report("3", 120, version="v0"))
         (finding,) = [
             one
-            for one in here.deliveries.findings()
+            for one in here.deliveries.findings.listed()
             if one.deployment == here.deliveries.recent("checkout", NOON)[0].id
         ]
-        here.deliveries.close_finding(finding.id, by="ann", reason="agreed")
+        here.deliveries.findings.close(finding.id, by="ann", reason="agreed")
         lines = [told(entry) for entry in here.journal.read()]
     assert [(one.sign, f"{one.head} {one.subject}", one.detail) for one in lines] == [
         ("none", "First deployment to production: checkout", ""),
@@ -48,7 +48,7 @@ def test_what_others_told_of_changes_builds_and_artifacts_is_told_in_plain_words
         event = hooks.cdevent("artifact.published", {}, custom={"repository": "github.com/acme/shop"})
         token = {"authorization": f"Bearer {hooks.SECRET}", "content-type": "application/json"}
         post.send("cdevents", (token, hooks.encoded(event)))
-        post.deliveries.process()
+        post.inbox.process()
         lines = [told(entry) for entry in here.journal.read()]
     assert [(one.sign, f"{one.head} {one.subject}", one.detail) for one in lines] == [
         ("none", "Merged 7 into checkout", "Bump the library"),

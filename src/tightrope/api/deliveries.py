@@ -137,7 +137,7 @@ def findings(
     known = _deliveries(visit)
 
     def read(before: Place | None, count: int) -> Sequence[Any]:
-        return known.findings(service=service, open_only=open_only, before=before, limit=count)
+        return known.findings.listed(service=service, open_only=open_only, before=before, limit=count)
 
     found = _seen(visit, read, lambda one: one.service, lambda one: (one.opened_at, one.id), limit, cursor)
     listed = page(visit.request, found, limit, lambda one: _written(one.opened_at, one.id))
@@ -153,10 +153,10 @@ def close(visit: Visit, finding: str, wanted: CloseFinding) -> Response:
     """For a reason, which is recorded with the name of who closes it."""
     if not any(visit.actor.may(Permission.APPROVE, one) for one in ["", *sorted(visit.actor.services or ())]):
         visit.must(Permission.APPROVE)
-    known = _deliveries(visit).finding(finding)
+    known = _deliveries(visit).findings.named(finding)
     visit.must(Permission.APPROVE, known.service)
     return answer(
-        finding_document(_deliveries(visit).close_finding(finding, by=visit.actor.name, reason=wanted.reason))
+        finding_document(_deliveries(visit).findings.close(finding, by=visit.actor.name, reason=wanted.reason))
     )
 
 

@@ -53,7 +53,7 @@ async def hook(request: Request, integration: str) -> Response:
     """From GitHub, GitLab, Gitea, Argo CD, Flux or whoever speaks CDEvents; proved by the secret of the integration."""
     server: Server = request.app.state.server
     body = await request.body()
-    taken = await run_in_threadpool(server.deliveries.receive, integration, dict(request.headers), body)
+    taken = await run_in_threadpool(server.inbox.receive, integration, dict(request.headers), body)
     return answer(receipt_document(taken.id, taken.state.value, taken.why), taken.status)
 
 
@@ -76,7 +76,7 @@ def deliveries(
     if visit.actor.services is not None:  # a delivery belongs to no one service
         visit.must(Permission.RECORD)
     before = row_before(cursor)
-    found = visit.server.deliveries.inbox(integration, state=state, before=before, limit=limit + 1)
+    found = visit.server.inbox.listed(integration, state=state, before=before, limit=limit + 1)
     listed = page(visit.request, found, limit, lambda one: str(one.sequence))
     return answer(listed | {"items": [incoming_document(one) for one in listed["items"]]})
 
@@ -90,7 +90,7 @@ def deliveries(
 def redeliver(visit: Visit, integration: str, delivery: str) -> Response:
     """One that could not be read, or that was ignored, such as before its service was mapped."""
     visit.must(Permission.RECORD)
-    known = visit.server.deliveries.incoming(delivery)
+    known = visit.server.inbox.named(delivery)
     if known.integration != integration:
         raise NotFoundError(f"{integration} sent no delivery {delivery!r}", remedy="list those of the integration")
-    return answer(incoming_document(visit.server.deliveries.redeliver(delivery)), 202)
+    return answer(incoming_document(visit.server.inbox.redeliver(delivery)), 202)

@@ -389,10 +389,10 @@ class _Kept:
     def findings(self, service: str, *, open_only: bool, limit: int) -> list[Document]:
         from tightrope.delivery.documents import finding_document
 
-        found = self._deliveries.findings(service=service, open_only=open_only, limit=limit)
+        found = self._deliveries.findings.listed(service=service, open_only=open_only, limit=limit)
         return [finding_document(one) for one in found]
 
     def close(self, name: str, by: str, reason: str) -> Document:
         from tightrope.delivery.documents import finding_document
 
-        return finding_document(self._deliveries.close_finding(name, by=by, reason=reason))
+        return finding_document(self._deliveries.findings.close(name, by=by, reason=reason))

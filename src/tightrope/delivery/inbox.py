@@ -58,3 +58,9 @@ class Receipt:
     id: str
     state: InboxState
     why: str = ""
+
+
+def fit(text: str) -> str:
+    """A text that every database can keep and every terminal show."""
+    shown = [one if one.isprintable() else " " if one.isspace() else "\N{REPLACEMENT CHARACTER}" for one in text[:2000]]
+    return "".join(shown).strip()[:500]

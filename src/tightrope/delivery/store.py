@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +34,7 @@ from tightrope.delivery.facts import Built, Merged, Published
 from tightrope.delivery.findings import Finding
 from tightrope.delivery.inbox import InboxState, Incoming
 from tightrope.policy.notation import plain, read_as
+from tightrope.state.database import Database
 from tightrope.state.tables import TABLES
 
 _INBOX = Table(
@@ -156,6 +158,14 @@ def take_turn_in(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TURN})
+
+
+@contextmanager
+def taking_turns(database: Database) -> Iterator[Connection]:
+    """A writing transaction in which nobody else changes what is known of deployments."""
+    with database.writing() as connection:
+        take_turn_in(connection)
+        yield connection
 
 
 def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:

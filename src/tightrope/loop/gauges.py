@@ -9,6 +9,7 @@ from tightrope.base.errors import StoreError
 from tightrope.base.units import duration_text
 from tightrope.delivery.canary import bound_nano, evidence_of_harm
 from tightrope.delivery.pipelines.plan import KIND as PIPELINE
+from tightrope.delivery.receiving.usecases import Inbox
 from tightrope.delivery.rollout import Phase, Rollout
 from tightrope.delivery.rollouts.usecases import KIND as ROLLOUT
 from tightrope.delivery.rollouts.usecases import Rollouts
@@ -45,11 +46,11 @@ def gauges_of(live: Live, now: int) -> list[Family]:
     return [*_objectives(found, now), *_services(found), *_own(live, now)]
 
 
-def gauges_of_deliveries(deliveries: Deliveries) -> list[Family]:
+def gauges_of_deliveries(inbox: Inbox, deliveries: Deliveries) -> list[Family]:
     """What came in of changes, and what went past the gate; no sample where the store cannot tell."""
-    outcomes, refusals = deliveries.counts()
+    outcomes, refusals = inbox.counts()
     try:
-        findings = deliveries.open_findings()
+        findings = deliveries.findings.open_counts()
     except StoreError:
         findings = {}
     told = [({"integration": name, "state": state}, float(count)) for (name, state), count in sorted(outcomes.items())]

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 from tightrope.base.errors import TightropeError
 from tightrope.base.units import DAY_S
-from tightrope.delivery.usecases import Deliveries
+from tightrope.delivery.receiving.usecases import Inbox
 
 LOOKS_EVERY_S = 2.0
 """How long an inbox is left alone at most: another process may have put something into it."""
@@ -20,12 +20,12 @@ class MailReader:
     """Reads what was sent to us until it is stopped.
 
     Args:
-        deliveries: The inbox, and what is made of it.
+        inbox: What was sent.
         now: Tells the time, UTC epoch seconds.
     """
 
-    def __init__(self, deliveries: Deliveries, now: Callable[[], int]) -> None:
-        self._deliveries = deliveries
+    def __init__(self, inbox: Inbox, now: Callable[[], int]) -> None:
+        self._inbox = inbox
         self._now = now
         self._tidied_at = 0
         self._stop = Event()
@@ -40,19 +40,19 @@ class MailReader:
     def stop(self) -> None:
         """End after the delivery under way; what is not read waits for the next start."""
         self._stop.set()
-        self._deliveries.came.set()
+        self._inbox.came.set()
         if self._thread is not None:
             self._thread.join(15)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._deliveries.came.clear()
+            self._inbox.came.clear()
             try:
-                while not self._stop.is_set() and self._deliveries.process(1):
+                while not self._stop.is_set() and self._inbox.process(1):
                     pass
                 now = self._now()
                 if now - self._tidied_at >= DAY_S:
-                    self._deliveries.prune(now)
+                    self._inbox.prune(now)
                     self._tidied_at = now
                 self.failure = ""
             except TightropeError as error:
@@ -61,4 +61,4 @@ class MailReader:
                 _LOG.exception("deliveries are not read")
                 self.failure = f"{type(fault).__name__}: {fault}"
             if not self._stop.is_set():
-                self._deliveries.came.wait(LOOKS_EVERY_S)
+                self._inbox.came.wait(LOOKS_EVERY_S)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tightrope.base.canonical import canonical
+from tightrope.base.canonical import digest
 from tightrope.base.units import time_text
 from tightrope.engine.step import Memory, Outcome, Transition
 from tightrope.loop.corrections import SETTLING_SLICES, Correction, Sums
@@ -164,5 +163,4 @@ def _move(track: Track, one: Transition) -> dict[str, Any]:
 
 def _event(kind: str, service: str, at: int, data: Mapping[str, Any]) -> Event:
     """An event whose id follows from what it says, so that telling it twice is telling it once."""
-    digest = hashlib.sha256(canonical([kind, service, data]).encode()).hexdigest()[:24]
-    return Event(f"{service}.{at}.{digest}", SOURCE, kind, service, at, data)
+    return Event(f"{service}.{at}.{digest([kind, service, data])[:24]}", SOURCE, kind, service, at, data)

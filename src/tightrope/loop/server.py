@@ -19,6 +19,7 @@ from tightrope.delivery.feedback import Price
 from tightrope.delivery.holds.usecases import Holds
 from tightrope.delivery.mapping import PRODUCTION
 from tightrope.delivery.pipelines.usecases import Pipelines
+from tightrope.delivery.receiving.usecases import Inbox
 from tightrope.delivery.rollouts.usecases import Rollouts
 from tightrope.delivery.usecases import Deliveries
 from tightrope.loop.assess import Assessment
@@ -114,6 +115,7 @@ class Server:
         holds: Holds,
         runs: Runs,
         deliveries: Deliveries,
+        inbox: Inbox,
         rollouts: Rollouts,
         pipelines: Pipelines,
     ) -> None:
@@ -125,6 +127,7 @@ class Server:
         self.holds = holds
         self.runs = runs
         self.deliveries = deliveries
+        self.inbox = inbox
         self.rollouts = rollouts
         self.pipelines = pipelines
         self._shelf = shelf
@@ -331,7 +334,7 @@ class Server:
         """Everything there is to scrape."""
         own = (
             gauges_of(self.live, self._now()),
-            gauges_of_deliveries(self.deliveries),
+            gauges_of_deliveries(self.inbox, self.deliveries),
             hold_gauges(self.holds),
             gauges_of_runs(self.runs),
             gauges_of_rollouts(self.rollouts),

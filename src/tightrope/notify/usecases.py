@@ -20,7 +20,7 @@ from tightrope.alerting.silences import (
     silence_of,
     silencing,
 )
-from tightrope.base.canonical import canonical
+from tightrope.base.canonical import digest
 from tightrope.base.errors import NotFoundError, TightropeError, UsageError
 from tightrope.base.settings import environment
 from tightrope.base.units import DAY_S, HOUR_S
@@ -214,9 +214,9 @@ class Alerting:
         read_by_people = {one.name for one in specs.channels if one.type in _PEOPLE}
         for channel, messages in written.items():
             if len(messages) > MOST_SINGLY and channel in read_by_people:
-                digest = digest_message([message for _, message in messages], now, base_url=self.base_url)
+                several = digest_message([message for _, message in messages], now, base_url=self.base_url)
                 keys = hashlib.sha256("\n".join(key for key, _ in messages).encode()).hexdigest()[:16]
-                messages = [(f"{digest.about}/{channel}/{keys}", digest)]
+                messages = [(f"{several.about}/{channel}/{keys}", several)]
             _enqueue(connection, channel, messages, now)
         return min(due, default=None)
 
@@ -302,9 +302,8 @@ def _event(step: Step) -> Event:
         "why": step.why,
         "href": f"/alerts/{alert.id}",
     }
-    digest = hashlib.sha256(canonical([step.at, data]).encode()).hexdigest()[:12]
     kind = f"dev.tightrope.alert.{step.change}.v1"
-    return Event(f"{alert.id}.{step.change}.{digest}", SOURCE, kind, alert.service, step.at, data)
+    return Event(f"{alert.id}.{step.change}.{digest([step.at, data])[:12]}", SOURCE, kind, alert.service, step.at, data)
 
 
 # --- the notifier --------------------------------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Integer, Row, Table, Text, delete, select
 
-from tightrope.base.canonical import canonical
+from tightrope.base.canonical import digest
 from tightrope.base.errors import DataError
 from tightrope.policy.exceptions import ExceptionRequest, Standing
 from tightrope.policy.record import DecisionRecord, Kept, document_of, record_of
@@ -97,8 +96,9 @@ class Decisions:
 
 def _event(record: DecisionRecord, now: int) -> Event:
     document = document_of(record)
-    digest = hashlib.sha256(canonical(document).encode()).hexdigest()
-    return Event(f"{record.decision.id}.{digest}", SOURCE, DECISION_MADE, record.request.service, now, document)
+    return Event(
+        f"{record.decision.id}.{digest(document)}", SOURCE, DECISION_MADE, record.request.service, now, document
+    )
 
 
 # --- exceptions ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tightrope.base.canonical import canonical
+from tightrope.base.canonical import canonical, digest
 from tightrope.base.errors import ConflictError, DataError, NotFoundError, StoreError, TightropeError, UsageError
 from tightrope.base.units import DAY_S
 from tightrope.base.values import dataclass
@@ -855,8 +855,7 @@ def _asked(run: Run, happened: str, by: str, reason: str, step: str, as_: str, n
 
 
 def _event_id(run: Run, thing: str, happened: str, at: int, data: dict[str, Any]) -> str:
-    digest = hashlib.sha256(canonical([at, run.ticket, data]).encode()).hexdigest()[:12]
-    return f"{run.id}.{thing}.{happened}.{digest}"
+    return f"{run.id}.{thing}.{happened}.{digest([at, run.ticket, data])[:12]}"
 
 
 # --- commands ------------------------------------------------------------------------------------------------------

@@ -103,7 +103,9 @@ def delivery(visit: Visit) -> Response:
     deployed = [
         one for one in visit.server.deliveries.deployments(service=service, limit=60) if _sees(visit, one.service)
     ]
-    findings = [one for one in visit.server.deliveries.findings(open_only=True, limit=60) if _sees(visit, one.service)]
+    findings = [
+        one for one in visit.server.deliveries.findings.listed(open_only=True, limit=60) if _sees(visit, one.service)
+    ]
     return visit.page(
         "delivery.html",
         title="Delivery",
@@ -207,8 +209,8 @@ def _deployment_rows(deployed: Sequence[Deployment]) -> list[tuple[Deployment, s
 def close(visit: Visit) -> Response:
     """Close a finding, with the reason."""
     name = visit.path("name")
-    visit.must(Permission.APPROVE, visit.server.deliveries.finding(name).service)
-    visit.server.deliveries.close_finding(name, by=visit.actor.name, reason=visit.form.get("reason", ""))
+    visit.must(Permission.APPROVE, visit.server.deliveries.findings.named(name).service)
+    visit.server.deliveries.findings.close(name, by=visit.actor.name, reason=visit.form.get("reason", ""))
     return visit.go("/delivery", done="closed")
 
 

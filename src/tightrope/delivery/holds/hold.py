@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from tightrope.base.canonical import canonical
+from tightrope.base.canonical import digest
 from tightrope.policy.decision import Decision, Verdict
 from tightrope.policy.dialects.hearing import Asking, Heard, NoDecision, cut, firm_word, says, word
 from tightrope.specs.model import OnStop
@@ -121,9 +121,9 @@ def opened(
     limit_s: int | None = None,
 ) -> Hold:
     """A new hold. Its id follows from who waits for what, so that whoever asks twice waits once."""
-    digest = hashlib.sha256(canonical([caller.value, integration, key]).encode()).hexdigest()
+    name = f"H-{digest([caller.value, integration, key])[:12]}"
     until = now + (LIMITS_S[caller] if limit_s is None else min(limit_s, LIMITS_S[caller]))
-    return Hold(f"H-{digest[:12]}", caller, integration, key, asking, address, on_stop, now, until)
+    return Hold(name, caller, integration, key, asking, address, on_stop, now, until)
 
 
 class Step(StrEnum):

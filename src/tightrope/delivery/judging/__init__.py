@@ -1,0 +1,1 @@
+"""Deployments held against the decisions of the gate."""
