@@ -281,9 +281,19 @@ def test_runs_of_one_group_queue_and_none_is_dropped(tmp_path: Path, shop: Shop)
     with world(tmp_path / "data") as here:
         runs = [here.start(shop) for _ in range(3)]
         assert [run.state for run in runs] == ["running", "queued", "queued"]
+        waits = f"waits behind #{runs[0].number} of shop"
+        assert here.pipelines.document(runs[2])["summary"] == f"shop #{runs[2].number} {waits}"
         for run in runs:
             assert here.until(run).state is RunState.SUCCEEDED
     assert trail.read_text().split() == ["in", "out"] * 3
+
+
+def test_the_title_of_a_commit_that_nobody_told_is_known_from_the_checkout(tmp_path: Path, shop: Shop) -> None:
+    shop.commit({"tightrope.yaml": f"{HEAD}  stages:\n{MAKE}"}, "feat: a wallet")
+    with world(tmp_path / "data") as here:
+        trigger = Trigger("manual", "ann", str(shop.clone), git(shop.clone, "rev-parse", "HEAD"))
+        run = here.until(here.pipelines.start(written(MAKE), trigger))
+        assert here.pipelines.document(run)["title"] == "feat: a wallet"
 
 
 def test_a_cancelled_run_stops_what_runs_and_begins_only_what_always_runs(tmp_path: Path, shop: Shop) -> None:

@@ -29,7 +29,7 @@ from tightrope.api.shapes_pipelines import (
 )
 from tightrope.api.visitor import Visit, Visitor, needs, visitor
 from tightrope.base.errors import BusyError, NotFoundError, TightropeError
-from tightrope.delivery.pipelines.documents import pipeline_document, run_document
+from tightrope.delivery.pipelines.documents import pipeline_document
 from tightrope.delivery.pipelines.plan import Push
 from tightrope.runs.steps import Run, RunState
 
@@ -84,7 +84,7 @@ def start(visit: Visit, pipeline: str, wanted: StartRun) -> Response:
     run = visit.server.pipelines.run(
         pipeline, by=visit.actor.name, revision=wanted.revision, inputs=wanted.inputs, key=wanted.key
     )
-    return answer(run_document(run), 201, {"Location": f"/api/v1/runs/{run.number}"})
+    return answer(visit.server.pipelines.document(run), 201, {"Location": f"/api/v1/runs/{run.number}"})
 
 
 @router.post(
@@ -107,8 +107,9 @@ def pushed(visit: Visit, wanted: TellPush) -> Response:
         after=wanted.after,
         by=wanted.by or visit.actor.name,
     )
-    runs = visit.server.pipelines.pushed(push)
-    return answer({"items": [run_document(run) for run in runs], "trouble": dict(visit.server.pipelines.trouble)})
+    known = visit.server.pipelines
+    runs = known.pushed(push)
+    return answer({"items": [known.document(run) for run in runs], "trouble": dict(known.trouble)})
 
 
 @router.get("/runs", summary="List runs of pipelines", **needs(Permission.READ, also={200: {"model": RunList}}))
@@ -133,13 +134,13 @@ def runs(
             break
         before = rows[-1].number
     listed = page(visit.request, found[: limit + 1], limit, lambda one: str(one.number))
-    return answer(listed | {"items": [run_document(one) for one in listed["items"]]})
+    return answer(listed | {"items": [visit.server.pipelines.document(one) for one in listed["items"]]})
 
 
 @router.get("/runs/{run}", summary="Show a run", **needs(Permission.READ, also={200: {"model": RunDocument}}))
 def show(visit: Visit, run: str) -> Response:
     """By its number or id: stages, steps, what came of them."""
-    return answer(run_document(_seen(visit, run)))
+    return answer(visit.server.pipelines.document(_seen(visit, run)))
 
 
 @router.get(
@@ -234,7 +235,8 @@ def artifact(visit: Visit, run: str, digest: str) -> Response:
 def cancel(visit: Visit, run: str, wanted: CancelRun) -> Response:
     """What runs is stopped; what did not begin never does, except steps that always run."""
     found = _mine(visit, run)
-    return answer(run_document(visit.server.pipelines.cancel(found.id, by=visit.actor.name, reason=wanted.reason)))
+    known = visit.server.pipelines
+    return answer(known.document(known.cancel(found.id, by=visit.actor.name, reason=wanted.reason)))
 
 
 @router.post(
@@ -245,7 +247,8 @@ def cancel(visit: Visit, run: str, wanted: CancelRun) -> Response:
 def retry(visit: Visit, run: str, wanted: RetryRun) -> Response:
     """From what failed on; what succeeded is not done again, unless it needs what is."""
     found = _mine(visit, run)
-    return answer(run_document(visit.server.pipelines.retry(found.id, by=visit.actor.name, steps=wanted.steps)))
+    known = visit.server.pipelines
+    return answer(known.document(known.retry(found.id, by=visit.actor.name, steps=wanted.steps)))
 
 
 @router.post(
@@ -257,7 +260,7 @@ def settle(visit: Visit, run: str, wanted: SettleStep) -> Response:
     """Say what became of a step whose outcome nobody knows: nothing is repeated in silence."""
     found = _mine(visit, run)
     done = visit.server.pipelines.settle(found.id, wanted.step, wanted.as_, by=visit.actor.name, reason=wanted.reason)
-    return answer(run_document(done))
+    return answer(visit.server.pipelines.document(done))
 
 
 def _runs_anything(visit: Visitor) -> None:
@@ -325,7 +328,7 @@ class _Follower:
         found: list[bytes] = []
         try:
             run = self._pipelines.show(self._run)
-            document = run_document(run)
+            document = self._pipelines.document(run)
         except TightropeError:
             return [], False  # the store is busy; what was missed comes with the next look
         if document != self._told:

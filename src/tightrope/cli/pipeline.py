@@ -67,6 +67,9 @@ class Desk(Protocol):
     def settle(self, number: str, step: str, as_: str, reason: str) -> Document:
         """Say what became of a step."""
 
+    def page(self, number: str) -> str:
+        """The address of the page that shows a run; empty: there is none."""
+
     def work(self, number: str) -> None:
         """Carry a run out, if nobody else does."""
 
@@ -134,7 +137,6 @@ def run_pipeline(
     from dataclasses import replace
 
     from tightrope.app import load_specs, piping
-    from tightrope.delivery.pipelines.documents import run_document
     from tightrope.delivery.pipelines.usecases import one_pipeline, trigger_here, who
     from tightrope.specs.pipeline import FILE
 
@@ -153,7 +155,7 @@ def run_pipeline(
     with piping(data, _known(specs), work=work) as (pipelines, runs):
         made = pipelines.start(found, replace(trigger, inputs=said, key=key))
         desk = _AtHand(pipelines, runs, data, work, spec_files)
-        code = _follow(desk, run_document(made), form, verbose=verbose, hold=hold)
+        code = _follow(desk, pipelines.document(made), form, verbose=verbose, hold=hold)
     _end(code)
 
 
@@ -470,6 +472,9 @@ class _Distant:
         found: Document = self._remote.post(f"/runs/{quote(str(number), safe='')}/settle", told)
         return found
 
+    def page(self, number: str) -> str:
+        return f"{self._url.rstrip('/')}/delivery/runs/{number}"
+
     def work(self, number: str) -> None:
         """The server does."""
 
@@ -488,21 +493,18 @@ class _AtHand:
         self._data, self._work, self._spec_files = data, work, spec_files
 
     def run(self, number: str) -> Document:
-        from tightrope.delivery.pipelines.documents import run_document
 
-        return run_document(self._pipelines.show(number))
+        return self._pipelines.document(self._pipelines.show(number))
 
     def runs(self, wanted: Mapping[str, Any]) -> list[Document]:
-        from tightrope.delivery.pipelines.documents import run_document
 
-        return [run_document(one) for one in self._pipelines.recent(**wanted)]
+        return [self._pipelines.document(one) for one in self._pipelines.recent(**wanted)]
 
     def log(self, number: str, step: str, attempt: int | None, offset: int) -> tuple[bytes, int, bool]:
         part = self._pipelines.logs(number, step, attempt=attempt, offset=offset)
         return part.data, part.next_offset, part.ended
 
     def cancel(self, number: str, reason: str) -> Document:
-        from tightrope.delivery.pipelines.documents import run_document
         from tightrope.delivery.pipelines.usecases import who
 
         run = self._pipelines.cancel(number, by=who(), reason=reason)
@@ -510,19 +512,20 @@ class _AtHand:
             self._begin()
             while not (run := self._pipelines.show(number)).state.over and run.state != "unknown":
                 time.sleep(_LOOKS_EVERY_S)
-        return run_document(run)
+        return self._pipelines.document(run)
 
     def retry(self, number: str, steps: Sequence[str]) -> Document:
-        from tightrope.delivery.pipelines.documents import run_document
         from tightrope.delivery.pipelines.usecases import who
 
-        return run_document(self._pipelines.retry(number, by=who(), steps=steps))
+        return self._pipelines.document(self._pipelines.retry(number, by=who(), steps=steps))
 
     def settle(self, number: str, step: str, as_: str, reason: str) -> Document:
-        from tightrope.delivery.pipelines.documents import run_document
         from tightrope.delivery.pipelines.usecases import who
 
-        return run_document(self._pipelines.settle(number, step, as_, by=who(), reason=reason))
+        return self._pipelines.document(self._pipelines.settle(number, step, as_, by=who(), reason=reason))
+
+    def page(self, number: str) -> str:
+        return ""
 
     def work(self, number: str) -> None:
         self._pipelines.must_carry(self._pipelines.show(number))
@@ -617,6 +620,8 @@ def _follow(
 
     number, every_s = str(begun["number"]), _ASKS_EVERY_S if isinstance(desk, _Distant) else _LOOKS_EVERY_S
     told = begun
+    if page := desk.page(number):
+        warn(f"open {page}")
     if detach:
         structured(told, form) if form != "table" else say(told["summary"])
         return 0

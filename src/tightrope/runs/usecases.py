@@ -221,6 +221,12 @@ class Runs:
                 connection, kind=kind, service=service, group=group, states=states, before=before, limit=limit
             )
 
+    def ahead_of(self, run: Run) -> Run | None:
+        """The run of its group that a queued one waits behind; None: it does not wait, or nobody is under way now."""
+        if run.state is not RunState.QUEUED or not run.group:
+            return None
+        return next(iter(self.runs(group=run.group, states=(RunState.RUNNING, RunState.UNKNOWN), limit=1)), None)
+
     def counts(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
         """How many runs, and how many steps, are not over: each by kind and state."""
         with self._database.reading() as connection:

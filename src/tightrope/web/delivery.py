@@ -15,6 +15,7 @@ from tightrope.base.units import span_text
 from tightrope.budget.words import sentence_case
 from tightrope.delivery.changes import Deployment, DeploymentState
 from tightrope.delivery.pipelines.plan import KIND as PIPELINE
+from tightrope.delivery.pipelines.telling import title_of
 from tightrope.delivery.rollout import Said
 from tightrope.delivery.rollouts.usecases import KIND as ROLLOUT
 from tightrope.policy.record import Kept
@@ -60,9 +61,10 @@ _OPEN = (RunState.QUEUED, RunState.RUNNING, RunState.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as a row: its word and sign, how long it took, and the step that tells most of it."""
+    """A run as a row: what it brings, its word and sign, how long it took, and the step that tells most of it."""
 
     run: Run
+    title: str
     word: str
     tone: str
     took: str
@@ -168,7 +170,7 @@ def _sees(visit: Visit, service: str) -> bool:
 
 def _run_row(one: Run, now: int) -> RunRow:
     word, tone = _RUNS[one.state]
-    return RunRow(one, word, tone, _took(one.started_at, one.finished_at, now), _told(one))
+    return RunRow(one, title_of(one) or one.kind, word, tone, _took(one.started_at, one.finished_at, now), _told(one))
 
 
 def _took(started: int | None, finished: int | None, now: int) -> str:
@@ -225,6 +227,7 @@ def run(visit: Visit) -> Response:
     rollout = _rollout(visit, one)
     if rollout is not None and (one.kind == ROLLOUT or not one.state.over):
         word, tone = rollout.word, rollout.tone
+    said = run_sentence(one, visit.now, visit.server.runs.ahead_of(one)) if rollout is None else rollout.sentence
     decided = _decision(visit, one, rollout)
     recent = [
         other for other in visit.server.runs.runs(service=one.service, kind=one.kind, limit=8) if _seen(visit, other)
@@ -234,9 +237,10 @@ def run(visit: Visit) -> Response:
         title=f"Run {one.number}",
         current="delivery",
         one=one,
+        called=title_of(one) or one.kind,
         word=word,
         tone=tone,
-        answer=rollout.sentence if rollout is not None else run_sentence(one, visit.now),
+        answer=said,
         lead=rollout.lead if rollout is not None else "",
         steps=steps,
         stages=_stages(steps),
@@ -282,13 +286,14 @@ def _run(visit: Visit) -> Run:
     return one
 
 
-def run_sentence(one: Run, now: int) -> str:
-    """Say in one sentence how a run goes."""
+def run_sentence(one: Run, now: int, ahead: Run | None = None) -> str:
+    """Say in one sentence how a run goes; *ahead*: the one that it waits behind."""
     took = _took(one.started_at, one.finished_at, now)
     told = _told(one)
     match one.state:
         case RunState.QUEUED:
-            return f"Queued: another run of {one.group} is under way." if one.group else "Queued."
+            before = f"run {ahead.number}" if ahead else "another run"
+            return f"Queued: {before} of {one.group} is under way." if one.group else "Queued."
         case RunState.RUNNING:
             done = sum(step.state.over for step in one.steps)
             return f"{sentence_case(told or 'Running')}; {done} of {len(one.steps)} steps are over."

@@ -14,7 +14,7 @@ from tightrope.base.errors import NotFoundError
 from tightrope.base.units import span_text
 from tightrope.base.values import dataclass
 from tightrope.delivery.pipelines.plan import command_of
-from tightrope.delivery.pipelines.telling import began
+from tightrope.delivery.pipelines.telling import began, title_of
 from tightrope.delivery.pipelines.watching import WatchSlos, bake_text, judged, noted
 from tightrope.policy.decision import Decision, GateRequest, Verdict
 from tightrope.runs.commands import Absent, Command, Ended, Lost, Running
@@ -261,7 +261,7 @@ class GateAction(Action):
             kind=told.kind,
             kind_from=told.kind_from,
             change=change,
-            title=told.title or run.title,
+            title=told.title or title_of(run),
             asked_by=run.by,
         )
         try:

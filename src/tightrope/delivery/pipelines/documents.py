@@ -7,7 +7,7 @@ from typing import Any
 
 from tightrope.base.units import time_text
 from tightrope.delivery.pipelines.plan import CHECKOUT, GATE, ROLLBACK
-from tightrope.delivery.pipelines.telling import action_of
+from tightrope.delivery.pipelines.telling import action_of, title_of
 from tightrope.runs.steps import Run, Step
 from tightrope.specs.pipeline import Pipeline
 
@@ -18,8 +18,8 @@ _NOT_TAKEN = frozenset({"waiting", "ready", "skipped", "cancelled"})
 _ORDER = ("unknown", "failed", "running", "cancelled", "ready", "waiting", "succeeded", "skipped")
 
 
-def run_document(run: Run) -> dict[str, Any]:
-    """A run with its stages and their steps."""
+def run_document(run: Run, ahead: Run | None = None) -> dict[str, Any]:
+    """A run with its stages and their steps, and the run *ahead* of it, if it waits behind one."""
     told = run.document
     by_stage: dict[str, list[Step]] = {CHECKOUT: []}
     for one in told.get("stages", ()):
@@ -53,9 +53,9 @@ def run_document(run: Run) -> dict[str, Any]:
         "id": run.id,
         "pipeline": told.get("pipeline", ""),
         "state": str(run.state),
-        "summary": summary(run),
+        "summary": summary(run, ahead),
         "service": run.service,
-        "title": run.title,
+        "title": title_of(run),
         "by": run.by,
         "trigger": told.get("trigger", ""),
         "repository": told.get("repository", ""),
@@ -108,12 +108,13 @@ def stage_state(states: Sequence[str], optional: Sequence[bool]) -> str:
     return next(state for state in _ORDER if state in found)
 
 
-def summary(run: Run) -> str:
+def summary(run: Run, ahead: Run | None = None) -> str:
     """One sentence on where a run is."""
     name = f"{run.document.get('pipeline', 'pipeline')} #{run.number}"
     match str(run.state):
         case "queued":
-            return f"{name} waits behind another run of {run.group.removeprefix('pipeline/')}"
+            before = f"#{ahead.number}" if ahead else "another run"
+            return f"{name} waits behind {before} of {run.group.removeprefix('pipeline/')}"
         case "unknown":
             lost = next((step for step in run.steps if step.state == "unknown"), None)
             return f"{name} waits for somebody to say what became of {lost.name if lost else 'a step'}"

@@ -9,7 +9,7 @@ from typing import Any
 from tightrope.base.values import dataclass
 from tightrope.delivery.cdevents import VERSIONS, event_document, event_type
 from tightrope.delivery.changes import DeploymentReport, DeploymentState
-from tightrope.delivery.pipelines.plan import DEPLOY, GATE, KIND, ROLLBACK, ROLLOUT
+from tightrope.delivery.pipelines.plan import CHECKOUT, DEPLOY, GATE, KIND, ROLLBACK, ROLLOUT
 from tightrope.runs.steps import Change, Run, RunState, Step, StepState
 from tightrope.specs.model import ChangeKind
 
@@ -34,6 +34,12 @@ class Told:
     subject: str
     at: int
     document: Mapping[str, Any]
+
+
+def title_of(run: Run) -> str:
+    """The title of the commit: whoever started the run may not have known it, but the checkout does."""
+    checkout = next((step for step in run.steps if step.name == CHECKOUT), None)
+    return run.title or str(checkout.outcome.get("title", "") if checkout else "")
 
 
 def action_of(step: Step) -> str:
@@ -141,7 +147,7 @@ def report_of(run: Run, step: Step, *, previous: str = "", url: str = "") -> Dep
         kind_from="rollback of a pipeline" if does == ROLLBACK else str(gate.get("kindFrom", "")),
         rollback=does == ROLLBACK,
         change=str(gate.get("change", "")),
-        title=run.title,
+        title=title_of(run),
         decision=str(gate.get("decision", "")),
         by=run.by,
         url=url,

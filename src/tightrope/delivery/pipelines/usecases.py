@@ -41,6 +41,7 @@ from tightrope.delivery.pipelines.actions import (
     WatchAction,
     secret_values,
 )
+from tightrope.delivery.pipelines.documents import run_document
 from tightrope.delivery.pipelines.plan import (
     CHECKOUT,
     COMMAND,
@@ -61,7 +62,7 @@ from tightrope.delivery.pipelines.plan import (
 )
 from tightrope.delivery.pipelines.pushes import push_of
 from tightrope.delivery.pipelines.store import Shelves
-from tightrope.delivery.pipelines.telling import FROM, SOURCE, action_of, done_again, events_of, report_of
+from tightrope.delivery.pipelines.telling import FROM, SOURCE, action_of, done_again, events_of, report_of, title_of
 from tightrope.delivery.pipelines.watching import WatchSlos
 from tightrope.delivery.usecases import Deliveries
 from tightrope.runs.commands import MEBIBYTE, Command, Ended, Limits, LogPart
@@ -150,6 +151,17 @@ class Workbench:
         agent = variable("SSH_AUTH_SOCK")
         told |= _plain() | ({"SSH_AUTH_SOCK": agent} if agent else {})
         return Command(("/bin/sh", "-c", _CHECKOUT), str(room), told)
+
+    def checked_out(self, step: Step, _effects: Effects, ended: Ended) -> Document:
+        """The title of the commit that is in the workspace now, for who started the run may not have known it."""
+        if not ended.ok or not step.document["repository"] or not self.here(step.run):
+            return {}
+        try:
+            there = str(self.shelves.workspace(step.run, MAIN, MAIN))
+            title = checkouts.resolve(there, str(step.document["revision"]))[1]
+        except TightropeError:
+            return {}
+        return {"title": title[:500]} if title else {}
 
     def prepared(self, step: Step, effects: Effects, argv: Sequence[str]) -> Command:
         """A command of a step, with all that is around it.
@@ -279,7 +291,7 @@ class Pipelines:
                 runs.register(f"{kind}{suffix}", action)
 
             if not suffix:
-                joined(CheckoutAction(executor, bench.checkout), CHECKOUT)
+                joined(CheckoutAction(executor, bench.checkout, bench.checked_out), CHECKOUT)
             joined(StepAction(executor, bench.command, bench.finished), COMMAND)
             joined(StepAction(executor, bench.command), PROMOTE)
             joined(RollbackAction(executor, self._deploying), ROLLBACK)
@@ -314,6 +326,10 @@ class Pipelines:
                 else "apply one: `tightrope apply -f tightrope.yaml`",
             )
         return found[name]
+
+    def document(self, run: Run) -> dict[str, Any]:
+        """A run as command line and API show it."""
+        return run_document(run, self._runs.ahead_of(run))
 
     @property
     def trouble(self) -> Mapping[str, str]:
@@ -622,11 +638,13 @@ class Pipelines:
         if not run.document.get("repository") or not self.shelves.has(run.id, MAIN):
             told = document.get("told")  # as of the start of the run, where the commits were at hand
             if told:
-                return ChangeTold(ChangeKind(told[0]), str(told[1]), run.title)
-            return ChangeTold(ChangeKind.FEATURE, "default: no commit is known", run.title)
+                return ChangeTold(ChangeKind(told[0]), str(told[1]), title_of(run))
+            return ChangeTold(ChangeKind.FEATURE, "default: no commit is known", title_of(run))
         live = self._live(str(document["service"]), str(document["environment"]))
         workspace = str(self.shelves.workspace(run.id, MAIN, MAIN))
-        return self._kind_between(workspace, str(run.document["revision"]), live.revision if live else "", run.title)
+        return self._kind_between(
+            workspace, str(run.document["revision"]), live.revision if live else "", title_of(run)
+        )
 
     def _kind_between(self, folder: str, revision: str, live: str, title: str) -> ChangeTold:
         try:
