@@ -32,6 +32,7 @@ STAGES = """\
       steps: [{name: make, run: 'echo "built for $INPUT_REGION"; echo v1 > app', artifacts: app}]
     - {name: ask, gate: {}}
     - {name: ship, deploy: {run: 'cp app LIVE', observe: 'test -f LIVE'}}
+    - {name: look, verify: {run: 'printf "\\377\\000no text\\n"'}}
 """
 
 
@@ -159,6 +160,8 @@ def test_the_command_line_starts_and_follows_what_a_server_carries_out(world: Wo
         cli, ["pipeline", "logs", str(number), "build/make", "--server", world.url], env=environment
     )
     assert logs.output == "built for eu\n"
+    raw = CliRunner().invoke(cli, ["pipeline", "logs", str(number), "look", "--server", world.url], env=environment)
+    assert raw.stdout_bytes == b"\xff\x00no text\n"
     retried = CliRunner().invoke(cli, ["pipeline", "retry", str(number), "--server", world.url], env=environment)
     assert "nothing in run" in str(retried.exception)
     assert command("pipeline", "list").exit_code == 2
@@ -205,7 +208,7 @@ def test_a_deployment_that_asked_is_no_way_around_the_gate_and_one_that_did_not_
     text = PIPELINE.format(name=applied, repository=shop.bare, stages=stages)
     put = world.ask("PUT", f"/api/v1/specs/Pipeline/{applied}", content=text, headers={"If-Match": "*"})
     assert put.status_code == 200, put.text
-    until(lambda: len(world.get(f"/api/v1/pipelines/{applied}").json()["stages"]) == 2)
+    until(lambda: len(world.get(f"/api/v1/pipelines/{applied}").json()["stages"]) == 3)
     shop.commit({"a": "not asked"}, "feat: not asked")
     unasked = world.post(f"/api/v1/pipelines/{applied}/runs", json={}).json()["number"]
     assert len(found(unasked)) == 1

@@ -18,11 +18,17 @@ _SHOWN = 300  # characters of an answer that an error quotes
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered: status, headers with lower-case names, and the body as text."""
+    """What a server answered: status, headers with lower-case names, and the body."""
 
     status: int
     headers: Mapping[str, str]
-    text: str
+    body: bytes
+    encoding: str = "utf-8"
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is none is replaced."""
+        return self.body.decode(self.encoding, "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class HttpClient:
                         remedy="write the final address as url; if it is a login page, add the headers that it wants",
                     )
                 if last or not may_pass(answer.status_code):
-                    return Reply(answer.status_code, dict(answer.headers), answer.text)
+                    return Reply(answer.status_code, dict(answer.headers), answer.content, answer.encoding or "utf-8")
                 wait_s = _asked_wait(answer.headers.get("retry-after", ""), wait_s)
             # A little chance keeps many clients from coming back at the same moment.
             self._sleep(min(wait_s * (1 + random.random() / 4), _LONGEST_WAIT_S))

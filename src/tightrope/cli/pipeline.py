@@ -455,9 +455,10 @@ class _Distant:
         return found
 
     def log(self, number: str, step: str, attempt: int | None, offset: int) -> tuple[bytes, int, bool]:
-        wanted = {"step": step, "offset": offset, "form": "json"} | ({"attempt": attempt} if attempt else {})
-        found = self._remote.get(f"/runs/{quote(str(number), safe='')}/logs", **wanted)
-        return found["text"].encode(), found["nextOffset"], found["ended"]
+        wanted = {"step": step, "offset": offset} | ({"attempt": attempt} if attempt else {})
+        reply = self._remote.plain(f"/runs/{quote(str(number), safe='')}/logs", **wanted)
+        ended = reply.headers.get("x-log-ended") == "true"
+        return reply.body, int(reply.headers.get("x-next-offset", offset + len(reply.body))), ended
 
     def cancel(self, number: str, reason: str) -> Document:
         found: Document = self._remote.post(f"/runs/{quote(str(number), safe='')}/cancel", {"reason": reason})

@@ -73,8 +73,14 @@ class Remote:
 
     def get(self, path: str, **params: Any) -> Any:
         """Ask for a document."""
-        query = urlencode([(name, one) for name, value in params.items() for one in _each(value)])
-        return self._document(self._sent("GET", f"/api/v1{path}{'?' + query if query else ''}"))
+        return self._document(self._asked(path, params))
+
+    def plain(self, path: str, **params: Any) -> Reply:
+        """Ask for what is no document."""
+        reply = self._asked(path, params)
+        if reply.status >= 300:
+            self._document(reply)
+        return reply
 
     def post(self, path: str, document: Mapping[str, Any]) -> Any:
         """Send a document; to be repeated without harm."""
@@ -100,6 +106,10 @@ class Remote:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+
+    def _asked(self, path: str, params: Mapping[str, Any]) -> Reply:
+        query = urlencode([(name, one) for name, value in params.items() for one in _each(value)])
+        return self._sent("GET", f"/api/v1{path}{'?' + query if query else ''}")
 
     def _sent(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
         try:
