@@ -90,7 +90,7 @@ def test_a_pipeline_is_started_followed_and_shown(world: World, applied: str, tm
     assert written == "built for us\n"
     found = over(world, number)
     assert found["by"] == "operator"
-    assert [stage["state"] for stage in found["stages"]] == ["succeeded"] * 4
+    assert [stage["state"] for stage in found["stages"]] == ["succeeded"] * 5
     decision = found["stages"][2]["steps"][0]["outcome"]["decision"]
     assert world.get(f"/api/v1/decisions/{decision}").json()["decision"]["service"] == "checkout"
     deployed = world.get("/api/v1/deployments?service=checkout&limit=1").json()["items"][0]
