@@ -19,6 +19,7 @@ from tightrope.delivery.changes import (
     Lived,
     Recorded,
     account_of,
+    called,
     deployment_of,
     is_older,
     kind_of_commits,
@@ -278,6 +279,20 @@ def test_missing_commits_count_as_features_and_that_is_said() -> None:
     )
     nothing = deployment_of(account_of(report("1", 0)), Around())
     assert (nothing.kind, nothing.kind_from) == (ChangeKind.FEATURE, "default: no commit is known")
+
+
+@pytest.mark.parametrize(
+    ("version", "revision", "artifact", "told"),
+    [
+        ("v1.4.2", sha(7), "", "v1.4.2"),
+        (sha(7), sha(7), "", sha(7)[:12]),
+        ("20261126123000", "", "", "20261126123000"),
+        ("", sha(7), "", sha(7)[:12]),
+        ("", "", "acme/shop@sha256:12", "acme/shop@sha256:12"),
+    ],
+)
+def test_what_was_deployed_has_a_short_name(version: str, revision: str, artifact: str, told: str) -> None:
+    assert called(version, revision, artifact) == told
 
 
 def test_commits_of_other_parts_of_a_repository_are_none_of_the_services() -> None:

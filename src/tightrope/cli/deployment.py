@@ -251,13 +251,14 @@ def _show(one: Document, form: str) -> None:
         structured(one, form)
         return
     from tightrope.base.units import percent_text
+    from tightrope.delivery.changes import called
     from tightrope.delivery.feedback import minutes_text
 
     say(f"{one['id']}  {one['service']} {_called(one)} to {one['environment']}: {one['state']}", bold=True)
     ended = one["finishedAt"]
     times = one["startedAt"] if ended in (None, one["startedAt"]) else f"{one['startedAt']} to {ended}"
     say(f"  when      {times}")
-    before = one["previousVersion"] or one["previous"][:12]
+    before = called(one["previousVersion"], one["previous"])
     if before:
         say(f"  before    {before}")
     kind = one["kind"] if one["rollback"] else f"{one['kind']} ({one['kindFrom']})"
@@ -294,8 +295,9 @@ def _show(one: Document, form: str) -> None:
 
 
 def _called(one: Document) -> str:
-    found: str = one["version"] or one["revision"][:12] or one["artifact"]
-    return found
+    from tightrope.delivery.changes import called
+
+    return called(one["version"], one["revision"], one["artifact"])
 
 
 def _user(server: str) -> str:

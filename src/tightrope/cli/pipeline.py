@@ -74,7 +74,10 @@ class Desk(Protocol):
         """Carry a run out, if nobody else does."""
 
     def resume_with(self, number: int) -> str:
-        """The command that goes on with a run."""
+        """The command that goes on with a run; empty: a server does."""
+
+    def settle_with(self, number: str, step: str) -> str:
+        """The command that says what became of a step."""
 
 
 @click.group()
@@ -482,6 +485,9 @@ class _Distant:
     def resume_with(self, number: int) -> str:
         return ""
 
+    def settle_with(self, number: str, step: str) -> str:
+        return _settle_with(number, step, "--server", self._url)
+
 
 class _AtHand:
     """The store itself; runs are carried out in this process while it looks at them."""
@@ -543,6 +549,16 @@ class _AtHand:
         words += ["--work", self._work] if self._work else []
         words += [word for path in self._spec_files for word in ("--specs", path)]
         return shlex.join(words)
+
+    def settle_with(self, number: str, step: str) -> str:
+        return _settle_with(number, step, "--data", self._data)
+
+
+def _settle_with(number: str, step: str, *where: str) -> str:
+    import shlex
+
+    named = shlex.join(["tightrope", "pipeline", "settle", number, step])
+    return f"{named} succeeded|failed|again --reason '...' {shlex.join(where)}"
 
 
 @contextmanager
@@ -669,11 +685,7 @@ def _conclude(desk: Desk, told: Document, number: str) -> None:
         case "unknown":
             lost = next(one for one in _steps(told) if one["state"] == "unknown")
             say(f"    nobody knows what became of {lost['name']}: {lost['why']}")
-            where = line.partition(" --data ")[2].partition(" ")[0]
-            more = f" --data {where}" if where else ""
-            warn(
-                f"next: tightrope pipeline settle {number} '{lost['name']}' succeeded|failed|again --reason '...'{more}"
-            )
+            warn(f"next: {desk.settle_with(number, lost['name'])}")
         case "running" | "queued" if line:
             warn(f"next: {line}")
         case "failed" | "cancelled":

@@ -45,6 +45,7 @@ _VERSION = re.compile(
     r"(?P<prefix>\D*?)v?(?P<numbers>\d{1,9}(?:\.\d{1,9}){0,5})(?P<rest>(?:-[0-9A-Za-z.-]+)?)(?:\+\S*)?"
 )
 _SHA = re.compile(r"[0-9a-f]{7,64}")
+_WHOLE_SHA = 40
 
 
 class DeploymentState(StrEnum):
@@ -363,7 +364,7 @@ class Deployment:
     @property
     def called(self) -> str:
         """What people call what was deployed."""
-        return self.version or self.revision[:12] or self.artifact
+        return called(self.version, self.revision, self.artifact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,6 +523,13 @@ def _git_knows(around: Around, revision: str, previous: str) -> bool:
         return True
     back = around.history.is_ancestor(revision, previous)
     return bool(back) or (back is False and around.history.is_ancestor(previous, revision) is not None)
+
+
+def called(version: str, revision: str, artifact: str = "") -> str:
+    """What people call a version; where that is a commit, by a short name."""
+    if len(version) >= _WHOLE_SHA and is_sha(version):
+        version = version[:12]
+    return version or revision[:12] or artifact
 
 
 def is_sha(text: str) -> bool:

@@ -24,6 +24,7 @@ from tightrope.delivery.changes import (
     Lived,
     Recorded,
     account_of,
+    called,
     deployment_of,
     history_of,
     is_sha,
@@ -357,7 +358,7 @@ class Deliveries:
             return FoundKind(found.kind, found.kind_from) if lived or past else None
         if not found.commits or not found.complete:
             return None
-        since = found.previous_version or found.previous[:12]
+        since = called(found.previous_version, found.previous)
         count = f"{len(found.commits)} commit{'s' if len(found.commits) != 1 else ''}"
         return FoundKind(found.kind, f"{count} since {since}: {found.kind_from}")
 

@@ -39,6 +39,7 @@ class Command:
     Attributes:
         argv: The program and its arguments; no shell reads them.
         folder: The working directory, which must be there; empty: one of its own, made for it and empty.
+        workspace: The folder around it that a container is given whole; empty: *folder* itself.
         environment: All variables of the command but for a few plain ones (PATH, HOME, LANG); it inherits none.
         secrets: Further variables; their values never reach a log or a file of ours.
         hidden: Further values to be kept out of the log, such as those written into a file for it.
@@ -50,6 +51,7 @@ class Command:
 
     argv: tuple[str, ...]
     folder: str = ""
+    workspace: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from tightrope.delivery.changes import called
 from tightrope.loop.record import Entry
 from tightrope.web.blocks import TONES_OF_VERDICTS
 
@@ -153,7 +154,7 @@ def _decision(data: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 def _deployment(verb: str, one: Mapping[str, Any], service: str) -> tuple[str, str, str, str]:
     """A deployment that began, ended, or of which more is known than before."""
-    what = _text(one, "version") or _text(one, "revision")[:12] or _text(one, "artifact")
+    what = called(_text(one, "version"), _text(one, "revision"), _text(one, "artifact"))
     place, back = _text(one, "environment"), one.get("rollback") is True
     heads = {
         "started": f"{'Going back to' if back else 'Deploying'} {what} in {place} of",

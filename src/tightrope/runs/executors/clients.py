@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from tightrope.base.values import dataclass
 from tightrope.runs.commands import LogPart
@@ -16,6 +19,7 @@ from tightrope.runs.steps import ExecutorError
 PATIENCE_S = 30
 """For how long a client may take to answer."""
 
+_CHUNK = 1 << 16
 _UNFIT = re.compile(r"[^a-z0-9]+")
 
 
@@ -36,30 +40,93 @@ def name_of(key: str, prefix: str = "tightrope") -> str:
 
 
 def ask(
-    argv: Sequence[str], *, told: bytes = b"", variables: Mapping[str, str] | None = None, merged: bool = False
+    argv: Sequence[str],
+    *,
+    told: bytes = b"",
+    variables: Mapping[str, str] | None = None,
+    merged: bool = False,
+    patience_s: float | None = PATIENCE_S,
+    most: int | None = None,
+    began: Callable[[Callable[[], None]], None] | None = None,
 ) -> Said:
-    """Run a client to its end; with *merged* what it complains of is part of its output.
+    """Run a client to its end.
+
+    Args:
+        argv: The client and its arguments.
+        told: What it reads.
+        variables: All of its environment but for a plain PATH.
+        merged: What it complains of is part of its output.
+        patience_s: How long it may take; None: as long as it takes.
+        most: So much of its output is enough: then it is ended, and has done well. None: all of it.
+        began: Is handed a function that ends it at once.
 
     Raises:
         ExecutorError: There is no such program, or it did not end in time.
     """
     try:
-        done = subprocess.run(  # noqa: S603  a client that the operator named
+        client = subprocess.Popen(  # noqa: S603  a client that the operator named
             list(argv),
-            input=told,
+            stdin=subprocess.PIPE if told else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             env={"PATH": PATH, **(variables or {})},
-            timeout=PATIENCE_S,
-            check=False,
         )
     except FileNotFoundError:
         raise ExecutorError(f"there is no program {argv[0]!r}", remedy="install it, or name another") from None
     except OSError as error:
         raise ExecutorError(f"{argv[0]} cannot be run: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise ExecutorError(f"{argv[0]} {argv[1]} did not answer within {PATIENCE_S} s") from None
-    return Said(done.returncode, done.stdout, (done.stderr or b"").decode(errors="replace").strip())
+    with client:
+        if began is not None:
+            began(client.kill)
+        if most is not None:
+            return _head_of(client, argv, most, patience_s)
+        try:
+            output, complaint = client.communicate(told or None, patience_s)
+        except subprocess.TimeoutExpired:
+            client.kill()
+            raise ExecutorError(_slow(argv, patience_s)) from None
+    return _said(client, output, complaint)
+
+
+def _head_of(client: subprocess.Popen[bytes], argv: Sequence[str], most: int, patience_s: float | None) -> Said:
+    """The beginning of what a client writes; it is ended once that is there, however much would follow."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        client.kill()
+
+    timer = None if patience_s is None else threading.Timer(patience_s, give_up)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    assert client.stdout is not None
+    found = bytearray()
+    try:
+        while len(found) < most and (more := os.read(client.stdout.fileno(), min(_CHUNK, most - len(found)))):
+            found += more
+        if len(found) >= most:
+            client.kill()
+            return Said(0, bytes(found), "")
+        complaint = None if client.stderr is None else client.stderr.read()
+        client.wait()
+    finally:
+        if timer is not None:
+            timer.cancel()
+        with suppress(OSError):
+            client.kill()
+    if late.is_set():
+        raise ExecutorError(_slow(argv, patience_s))
+    return _said(client, bytes(found), complaint)
+
+
+def _said(client: subprocess.Popen[bytes], output: bytes, complaint: bytes | None) -> Said:
+    said = output[-_CHUNK:] if complaint is None and client.returncode != 0 else complaint or b""
+    return Said(client.returncode, output, said.decode(errors="replace").strip())
+
+
+def _slow(argv: Sequence[str], patience_s: float | None) -> str:
+    return f"{argv[0]} {argv[1]} did not answer within {patience_s:g} s"
 
 
 def must(said: Said, what: str) -> bytes:
