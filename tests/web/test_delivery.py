@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 from html import unescape
@@ -46,7 +47,9 @@ def runs(world: World) -> World:
     return world
 
 
-def begin(world: World, *scripts: list[str], service: str = "burning", title: str = "") -> Run:
+def begin(
+    world: World, *scripts: list[str], service: str = "burning", title: str = "", optional: Collection[int] = ()
+) -> Run:
     steps = tuple(
         StepPlan(
             f"step {number}",
@@ -54,6 +57,7 @@ def begin(world: World, *scripts: list[str], service: str = "burning", title: st
             {"script": script, "stage": f"stage {number // 2}"},
             (f"step {number - 1}",) if number else (),
             on_unknown=OnUnknown.HUMAN,
+            optional=number in optional,
         )
         for number, script in enumerate(scripts)
     )
@@ -86,6 +90,11 @@ def test_runs_are_listed_newest_first_with_what_tells_most(runs: World, client: 
     assert page.index('id="r-2"') < page.index('id="r-1"')
     assert "step 1: it never will" in page
     assert WICKED not in page
+
+
+def test_a_failure_that_does_no_harm_is_not_why_a_run_failed(runs: World, client: TestClient) -> None:
+    one = begin(runs, ["hopeless"], ["hopeless"], optional={0})
+    assert heading(client, f"/delivery/runs/{one.number}").startswith("Failed at step 1: it never will")
 
 
 def test_a_run_shows_its_stages_steps_and_logs(runs: World, client: TestClient) -> None:

@@ -188,7 +188,7 @@ def _told(one: Run) -> str:
     }.get(one.state, ())
     for state in telling:
         for step in one.steps:
-            if step.state is state:
+            if step.state is state and not (state is StepState.FAILED and step.plan.optional):
                 return f"{step.name}: {step.why}" if step.why else step.name
     return one.reason
 
