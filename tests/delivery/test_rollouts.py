@@ -378,6 +378,21 @@ def test_those_under_way_are_counted(database: Database, tmp_path: Path) -> None
     assert shop.rollouts.views(running=True) == []
 
 
+def test_a_release_waits_behind_the_one_that_is_under_way_and_says_so(database: Database, tmp_path: Path) -> None:
+    shop = Shop(tmp_path, database)
+    first = shop.rollouts.start(WISH, by="ada")
+    for _ in range(6):
+        shop.second()
+    behind = shop.rollouts.start(replace(WISH, version="3.0"), by="ada")
+    waits = f"it waits behind run {first.run.number} of shop"
+    assert [one.why for one in shop.rollouts.views()][:1] == [waits]
+    assert shop.rollouts.view(behind.run.id).why == waits
+    shop.live(first)
+    for _ in range(2):
+        shop.second()
+    assert shop.rollouts.view(behind.run.id).ahead is None
+
+
 def test_people_are_heard_once_and_a_cancelled_run_goes_back(database: Database, tmp_path: Path) -> None:
     shop = Shop(tmp_path, database)
     view = shop.rollouts.start(WISH, by="ada")

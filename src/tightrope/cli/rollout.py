@@ -243,6 +243,7 @@ def start(
         with Remote(asked) as remote:
             desk: Desk = _Served(remote)
             begun = desk.start(document)
+            warn(f"open {asked.rstrip('/')}/delivery/runs/{begun['number']}")
             if no_watch:
                 _answer(begun, form)
                 return

@@ -211,7 +211,7 @@ def rollout_document(view: View, now: int) -> dict[str, Any]:
         "by": run.by,
         "phase": view.phase.value,
         "over": view.phase.over or view.step.state.over,
-        "why": view.step.why if state is None else state.why,
+        "why": view.why,
         "createdAt": time_text(run.created_at),
     }
     if state is None:

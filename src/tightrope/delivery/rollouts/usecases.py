@@ -121,12 +121,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A rollout as it can be shown: its run, what was wished, where it is; None: its first turn is still to come."""
+    """A rollout as it can be shown: its run, what was wished, where it is; None: its first turn is still to come.
+
+    ``ahead`` is the run that it waits behind, if it does.
+    """
 
     run: Run
     step: Step
     wish: Wish
     state: Rollout | None
+    ahead: Run | None = None
 
     @property
     def phase(self) -> Phase:
@@ -134,6 +138,13 @@ class View:
         if self.state is not None:
             return self.state.phase
         return Phase.FAILED if self.step.state.over else Phase.PREPARING
+
+    @property
+    def why(self) -> str:
+        """Why it stands as it does."""
+        if self.ahead is not None:
+            return f"it waits behind run {self.ahead.number} of {self.wish.service}"
+        return self.step.why if self.state is None else self.state.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +293,7 @@ class Rollouts:
         step = next((one for one in run.steps if one.kind == KIND), None)
         if step is None:
             raise NotFoundError(f"run {run.number} is no rollout", remedy="tightrope rollout list shows them")
-        return _view(run, step)
+        return replace(_view(run, step), ahead=self._runs.ahead_of(run))
 
     def views(
         self, *, service: str = "", running: bool = False, before: int | None = None, limit: int = 50
@@ -293,7 +304,7 @@ class Rollouts:
         while len(views) < limit:
             found = self._runs.runs(states=states, before=before, limit=_MOST_RUNS)
             views += [
-                _view(run, step)
+                replace(_view(run, step), ahead=self._runs.ahead_of(run))
                 for run in found
                 for step in run.steps
                 if step.kind == KIND and service in {"", str(step.document.get("service", ""))}
