@@ -49,7 +49,7 @@ kills: $(STAMP) servers ## the server under real telemetry and kills; minutes of
 	@$(SERVERS) $(BIN)/pytest -m kills tests/live $(ARGS)
 
 servers:
-	@tools/servers.sh prometheus postgresql prometheus-alertmanager nginx victoria-metrics
+	@tools/servers.sh prometheus postgresql prometheus-alertmanager nginx victoria-metrics podman kubectl
 
 browser:
 	@tools/servers.sh chromium

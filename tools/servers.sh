@@ -4,7 +4,7 @@
 # needed to refresh the package lists. Chromium wants many libraries where the distribution puts them, and is no daemon:
 # it is installed, where that can be done without asking anybody. What cannot be had is named and left out; the tests
 # that want it then skip and say why.
-# Usage: tools/servers.sh PROGRAM...   (a program is named as its Debian package; postgresql is that of any version)
+# Usage: tools/servers.sh PROGRAM...   (named as its Debian package, but for kubectl; postgresql is that of any version)
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 folder=$root/build/servers
@@ -23,8 +23,16 @@ have() {
         { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null 2>&1 &&
             command -v chromedriver >/dev/null 2>&1
         ;;
+    podman) # and what it runs containers with; the image of the tests is a busybox that needs no libraries
+        command -v podman >/dev/null 2>&1 && command -v runc >/dev/null 2>&1 && command -v conmon >/dev/null 2>&1 &&
+            command -v catatonit >/dev/null 2>&1 && { [ -x "$folder/bin/busybox" ] || [ -x /bin/busybox ]; }
+        ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
+}
+
+libraries() { # that packages depend on
+    apt-cache depends "$@" | sed -n 's/^ *Depends: \(lib[a-z0-9.+-]*\)$/\1/p' | grep -v -e '^libc6$' -e '^libgcc' | sort -u
 }
 
 may_install() {
@@ -42,6 +50,12 @@ packages() {
     postgresql) # an empty package that depends on the version of this release
         apt-cache depends postgresql | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p'
         echo libpq5
+        ;;
+    kubectl) echo kubernetes-client ;;
+    podman)
+        echo podman runc conmon catatonit busybox-static
+        # shellcheck disable=SC2046  # one word for each package
+        { libraries podman runc conmon; libraries $(libraries podman runc conmon); } | sort -u
         ;;
     *) echo "$1" ;;
     esac

@@ -389,10 +389,11 @@ def serving(
         executor = _local_executor(where, work)
         runs = Runs(database, place="" if executor is None else executor.place)
         _join_steps(runs, executor)
+        executors = _executors(executor, runs, environment)
         pipelines = Pipelines(
             runs,
             _shelves(where, work),
-            _executors(executor, environment),
+            executors,
             definitions=lambda: live.snapshot.specs.pipelines,
             ask=decided,
             watch=lambda service, slos: sights_of(live.assessments(service), slos),
@@ -460,8 +461,8 @@ def serving(
         finally:
             clockwork.stop()
             runs.stop_working()
-            if executor is not None:
-                executor.close()
+            for one in executors.values():
+                one.close()
             live.stop()
             retelling.stop()
             mail.stop()
@@ -495,13 +496,15 @@ def working(where: str, *, work: str = "", threads: int = 0) -> Iterator[Runs]:
             raise UsageError("a worker on PostgreSQL needs a folder for the logs of commands", remedy="give --work DIR")
         runs = Runs(database, place=executor.place)
         _join_steps(runs, executor)
-        Pipelines(runs, _shelves(where, work), _executors(executor, environment), deliveries=Deliveries(database))
+        executors = _executors(executor, runs, environment)
+        Pipelines(runs, _shelves(where, work), executors, deliveries=Deliveries(database))
         runs.start_working(threads or THREADS)
         try:
             yield runs
         finally:
             runs.stop_working()
-            executor.close()
+            for one in executors.values():
+                one.close()
 
 
 def _local_executor(where: str, work: str) -> LocalExecutor | None:
@@ -515,21 +518,42 @@ def _local_executor(where: str, work: str) -> LocalExecutor | None:
     return None if "://" in where else LocalExecutor(Path(where) / "runs")
 
 
-def _executors(local: LocalExecutor | None, environment: Callable[[str], str]) -> dict[str, Executor]:
-    """Where commands of pipelines can run: here, and in containers where Docker or Podman is at hand."""
+def _executors(local: LocalExecutor | None, runs: Runs, environment: Callable[[str], str]) -> dict[str, Executor]:
+    """Where commands of pipelines can run: here, in containers and as Jobs where a client for these is at hand.
+
+    Whether an engine or a cluster answers is asked once a step needs it.
+    """
     import shutil
 
-    from tightrope.runs.executors.container import ContainerExecutor
+    from tightrope.runs.executors import container, kubernetes
 
     if local is None:
         return {}
+
+    def told(names: Sequence[str]) -> dict[str, str]:
+        return {name: value for name in names if (value := environment(name))}
+
     found: dict[str, Executor] = {"local": local}
-    engine = shutil.which("docker") or shutil.which("podman")
-    if engine is not None:
-        names = ("HOME", "PATH", "DOCKER_HOST", "XDG_RUNTIME_DIR")
-        told = {name: value for name in names if (value := environment(name))}
-        found["container"] = ContainerExecutor(engine, place=local.place, variables=told)
+    named = environment("TIGHTROPE_CONTAINER_ENGINE")
+    engines = [named] if named else [one for one in ("docker", "podman") if shutil.which(one)]
+    if engines:
+        variables = told(container.VARIABLES)
+        found["container"] = container.ContainerExecutor(*engines, place=local.place, variables=variables)
+    if shutil.which("kubectl"):
+        found["kubernetes"] = kubernetes.KubernetesExecutor(
+            lambda key: _namespace_of(runs, key), clock=clock.now, variables=told(kubernetes.VARIABLES)
+        )
     return found
+
+
+def _namespace_of(runs: Runs, key: str) -> str:
+    """The namespace that the step of a command names."""
+    name = key.partition("/")[0]
+    with suppress(NotFoundError):
+        found = [one for one in runs.show(name).steps if key.startswith(f"{name}/{one.name}/")]
+        for step in sorted(found, key=lambda one: len(one.name), reverse=True):
+            return str(step.document.get("executor", {}).get("namespace") or "default")
+    return "default"
 
 
 def _shelves(where: str, work: str) -> Shelves:
@@ -582,10 +606,11 @@ def piping(
             return decision
 
         runs = Runs(database, place=executor.place)
+        executors = _executors(executor, runs, environment) if carry else {}
         pipelines = Pipelines(
             runs,
             _shelves(where, work),
-            _executors(executor, environment) if carry else {},
+            executors,
             definitions=lambda: known.pipelines,
             ask=ask if specs is not None and carry else None,
             watch=(lambda service, slos: sights_of(assess_specs(known, known.of_service(service)), slos))
@@ -598,7 +623,8 @@ def piping(
             yield pipelines, runs
         finally:
             runs.stop_working()
-            executor.close()
+            for one in ({"local": executor} | executors).values():
+                one.close()
             book.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -523,6 +524,61 @@ def test_a_deployment_that_is_cut_short_is_looked_at_and_not_repeated(tmp_path: 
         assert run.step("ship").outcome["observed"] is True
 
 
+@pytest.mark.parametrize(
+    ("observe", "says"),
+    [
+        ("[./gone.sh]", "there is no program './gone.sh'"),
+        ("./gone.sh", "status 127"),
+        ("./app", "status 126"),
+        ("'kill -9 $$'", "ended by signal 9"),
+    ],
+)
+def test_a_look_that_cannot_be_had_ends_a_deployment_before_it_begins(
+    tmp_path: Path, shop: Shop, observe: str, says: str
+) -> None:
+    trail = tmp_path / "trail"
+    committed(
+        shop, f"    - {{name: ship, deploy: {{run: 'echo x >> {trail}', observe: {observe}, timeout: 1h}}}}\n", app="v1"
+    )
+    with world(tmp_path / "data") as here:
+        step = here.until(here.start(shop)).step("ship")
+        assert (step.state, step.attempt, step.outcome) == ("failed", 1, {"untouched": True})
+        assert step.why == f"`observe` could not tell what is there, so nothing was deployed: {says}"
+        assert here.deliveries.deployments(service="shop") == []
+    assert not trail.exists()
+
+
+def test_a_deployment_without_its_secret_ends_at_once_and_says_which(tmp_path: Path, shop: Shop) -> None:
+    committed(
+        shop,
+        "    - {name: ship, deploy: {run: 'true', observe: 'false', secrets: [TOKEN], timeout: 1h}}\n",
+        "  secrets: {TOKEN: {fromEnvironment: GONE_TOKEN}}\n",
+        app="v1",
+    )
+    with world(tmp_path / "data") as here:
+        step = here.until(here.start(shop)).step("ship")
+        assert (step.state, step.attempt) == ("failed", 1)
+        assert "the secret TOKEN is not there: the variable GONE_TOKEN is not set" in step.why
+
+
+def test_a_deployment_whose_supervisor_was_killed_is_looked_for_once_it_is_over_also_if_it_is_cancelled(
+    tmp_path: Path, shop: Shop
+) -> None:
+    deploy = f"echo $PPID > {tmp_path / 'parent'}; sleep 60; cp app {tmp_path / 'live'}"
+    committed(shop, delivery(tmp_path, deploy=deploy).replace("timeout: 3s", "timeout: 1h"), app="v1")
+    _, ask = gate(Fraction(1, 2))
+    with world(tmp_path / "data", ask=ask) as here:
+        run = here.start(shop)
+        here.until(run, lambda _: (tmp_path / "parent").exists() and (tmp_path / "parent").read_text() != "")
+        os.kill(int((tmp_path / "parent").read_text()), signal.SIGKILL)
+        here.until(run, lambda run: run.step("ship").why == "its supervisor was killed, and it runs on")
+        here.pipelines.cancel(run.number, by="ann")
+        run = here.until(run)
+        assert (run.state, run.step("ship").state) == (RunState.CANCELLED, "cancelled")
+        assert run.step("ship").outcome["observed"] is False
+    assert not (tmp_path / "live").exists()
+
+
 def test_nobody_knows_what_half_a_deployment_did_until_somebody_says(tmp_path: Path, shop: Shop) -> None:
     trail = tmp_path / "trail"
     deploy = f"echo half >> {trail}; sleep 60"
@@ -754,19 +810,19 @@ def test_a_step_in_a_container_has_the_workspace_its_variables_and_secrets(tmp_p
         "    - name: build\n"
         "      matrix: {python: ['3.12']}\n"
         "      executor: {container: {image: 'python:${matrix.python}'}}\n"
-        "      steps: [{name: make, run: 'echo $MATRIX_PYTHON ${HOME:-no home} $TOKEN', secrets: [TOKEN]}]\n",
+        "      steps: [{name: make, run: 'echo $MATRIX_PYTHON ${LANG:-of no land} $TOKEN', secrets: [TOKEN]}]\n",
         more="  secrets: {TOKEN: {fromEnvironment: SHOP}}\n",
     )
     with world(tmp_path / "data", engine=str(script), secrets={"SHOP": "hunter2-secret"}) as here:
         run = here.until(here.start(shop), within_s=30)
         assert run.state is RunState.SUCCEEDED, [(one.name, one.why) for one in run.steps]
-        assert here.log(run, "build (3.12)/make") == b"3.12 no home ***\n"
+        assert here.log(run, "build (3.12)/make") == b"3.12 of no land ***\n"
         workspace = here.pipelines.shelves.workspace(run.id, "build (3.12)", "main")
     asked = (engine / "asked").read_text().splitlines()[0] if (engine / "asked").exists() else ""
     begun = next(line for line in (engine / "asked").read_text().splitlines() if line.startswith('["run"'))
     assert asked
     assert "python:3.12" in begun
-    assert f"{workspace}:/workspace" in begun
+    assert f"source={workspace},target=/workspace" in begun
     assert "hunter2" not in begun
 
 

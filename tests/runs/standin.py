@@ -1,7 +1,7 @@
-"""Stand-ins for ``docker`` and ``kubectl``, which are not here: they keep what they are told by name, in files.
+"""A stand-in for ``docker``, which is not here: it keeps what it is told by name, in files.
 
-They re-create what the executors rest on: a second thing of one name is refused in the words of the real client, what
-is over stays until it is removed, and variables that are named without a value come from the client's own.
+It re-creates what the executor rests on: a second container of one name is refused in the words of the real client,
+what is over stays until it is removed, and variables that are named without a value come from the client's own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,37 @@ def docker(folder: Path, argv: list[str]) -> int:
     with (folder / "asked").open("a") as asked:
         asked.write(json.dumps(argv) + "\n")
     verb, rest = argv[0], argv[1:]
+    if (folder / "down").exists():
+        sys.stderr.write("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
+        return 1
+    if verb == "info":
+        sys.stdout.write('{"SecurityOptions": ["name=seccomp,profile=builtin"]}\n')
+        return 0
+    if verb == "pull":
+        (folder / rest[-1].replace("/", "_")).touch()
+        return 0
     if verb == "run":
         options: dict[str, list[str]] = {}
         while rest and rest[0].startswith("--"):
-            name = rest.pop(0)
-            options.setdefault(name, []).append("" if name in {"--detach", "--init"} else rest.pop(0))
+            name, _, value = rest.pop(0).partition("=")
+            options.setdefault(name, []).append(value if value or name in {"--detach", "--init"} else rest.pop(0))
+        if rest[0] != "busybox" and not (folder / rest[0].replace("/", "_")).exists():
+            sys.stderr.write(f"docker: Error response from daemon: No such image: {rest[0]}\n")
+            return 125
         file = folder / f"{options['--name'][0]}.json"
         if file.exists():
             sys.stderr.write(
                 f'Error response from daemon: Conflict. The container name "/{file.stem}" is already in use\n'
             )
             return 125
-        variables = {name: os.environ[name] for name in options.get("--env", [])}  # noqa: TID251
+        variables = {
+            name: value if given else os.environ[name]  # noqa: TID251
+            for name, given, value in (one.partition("=") for one in options.get("--env", []))
+        }
         command = [options["--entrypoint"][0], *rest[1:]]
         stays = command[0] == "stays"
         document: dict[str, Any] = {
+            "Name": f"/{file.stem}",
             "Config": {
                 "Labels": dict(one.split("=", 1) for one in options["--label"]),
                 "Env": [f"{name}={value}" for name, value in variables.items()],
@@ -61,9 +78,13 @@ def docker(folder: Path, argv: list[str]) -> int:
     document = json.loads(file.read_text())
     match verb:
         case "inspect":
-            sys.stdout.write(json.dumps(document) + "\n")
+            sys.stdout.write(json.dumps([document]) + "\n")
         case "logs":
-            sys.stdout.buffer.write((folder / f"{file.stem}.log").read_bytes())
+            log = folder / f"{file.stem}.log"
+            sys.stdout.buffer.write(log.read_bytes() if log.exists() else b"")
+        case "wait":
+            while json.loads(file.read_text())["State"]["Status"] == "running":
+                time.sleep(0.05)
         case "stop":
             document["State"] |= {"Status": "exited", "ExitCode": 143, "FinishedAt": "2026-03-01T12:00:09Z"}
             _keep(file, document)
@@ -75,46 +96,5 @@ def docker(folder: Path, argv: list[str]) -> int:
     return 0
 
 
-def kubectl(folder: Path, argv: list[str]) -> int:
-    """``kubectl``: keeps objects by kind and name; what becomes of a Job is written into its file by the test."""
-    assert argv[0] == "--namespace"
-    verb, rest = argv[2], argv[3:]
-    if verb == "create":
-        document = json.loads(sys.stdin.read())
-        kind, name = document["kind"].lower(), document["metadata"]["name"]
-        file = folder / f"{kind}-{name}.json"
-        if file.exists():
-            sys.stderr.write(
-                f'Error from server (AlreadyExists): error when creating "STDIN": {kind}s "{name}" already exists\n'
-            )
-            return 1
-        _keep(file, document)
-        return 0
-    if verb == "logs":
-        file = folder / f"log-{rest[0].removeprefix('job/')}"
-        if not file.exists():
-            sys.stderr.write("error: timed out waiting for the condition\n")
-            return 1
-        sys.stdout.buffer.write(file.read_bytes())
-        return 0
-    if verb == "get" and rest[0] == "pods":
-        file = folder / "pods.json"
-        sys.stdout.write(file.read_text() if file.exists() else '{"items": []}')
-        return 0
-    file = folder / f"{rest[0]}-{rest[1]}.json"
-    if not file.exists():
-        return 0 if "--ignore-not-found" in rest else 1
-    match verb:
-        case "get":
-            sys.stdout.write(file.read_text())
-        case "patch":
-            document = json.loads(file.read_text())
-            document["spec"] |= json.loads(rest[rest.index("-p") + 1])["spec"]
-            _keep(file, document)
-        case "delete":
-            file.unlink()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit({"docker": docker, "kubectl": kubectl}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit({"docker": docker}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3:]))

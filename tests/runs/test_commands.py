@@ -63,9 +63,22 @@ def settled(runs: Runs, run: Run) -> Run:
     return runs.show(run.id)
 
 
+def turned(runs: Runs, run: Run) -> Step:
+    """The step after a look at how its command does."""
+    runs.wake(run.id, "deploy")
+    runs.work_until_idle()
+    return runs.show(run.id).step("deploy")
+
+
 def _supervisor(folder: Path) -> int:
+    return _processes(folder)[0]
+
+
+def _processes(folder: Path) -> tuple[int, int]:
+    """The supervisor, and its command."""
     (started,) = folder.rglob("started")
-    return int(json.loads(started.read_text())["pid"])
+    found = json.loads(started.read_text())
+    return int(found["pid"]), int(found["child"])
 
 
 @pytest.fixture(autouse=True)
@@ -126,18 +139,20 @@ def test_a_server_that_comes_back_goes_on_with_the_command_and_starts_no_second(
     assert count.read_text() == "x\n"
 
 
-def test_the_outcome_of_a_command_whose_supervisor_was_killed_is_unknown_and_it_is_not_repeated(
+def test_the_outcome_of_a_command_whose_supervisor_was_killed_is_unknown_once_it_is_over_and_it_is_not_repeated(
     tmp_path: Path,
 ) -> None:
-    clock, count = Clock(), tmp_path / "count"
+    clock, count, go = Clock(), tmp_path / "count", tmp_path / "go"
     with server(tmp_path, clock) as runs:
-        run = runs.start(plan(command(f"echo x >> {count}; sleep 60", retries=5)))
+        run = runs.start(plan(command(f"echo x >> {count}; while [ ! -e {go} ]; do sleep 0.02; done", retries=5)))
         runs.work_until_idle()
         wait_for(count.exists, 10)
         os.kill(_supervisor(tmp_path), signal.SIGKILL)
-        held = settled(runs, run)
-        assert (held.state, held.step("deploy").state) == (RunState.UNKNOWN, StepState.UNKNOWN)
-        assert held.step("deploy").why == "its supervisor was killed, and it may still run"
+        wait_for(lambda: turned(runs, run).why == "its supervisor was killed, and it runs on", 10)
+        go.touch()
+        wait_for(lambda: turned(runs, run).state is StepState.UNKNOWN, 10)
+        held = runs.show(run.id)
+        assert (held.state, held.step("deploy").why) == (RunState.UNKNOWN, "its supervisor was killed")
         clock.wait(3600)
         assert runs.work_until_idle() == 0
         assert count.read_text() == "x\n"
@@ -156,13 +171,14 @@ def test_a_probe_finds_out_what_became_of_it(
     tmp_path: Path, probe: str, state: RunState, attempts: int, why: str
 ) -> None:
     clock, count = Clock(), tmp_path / "count"
-    script = f"echo x >> {count}; [ $(wc -l < {count}) = 2 ] || sleep 60"
+    script = f"echo x >> {count}; [ $(wc -l < {count}) = 2 ] || exec sleep 60"
     document = {"probe": {"argv": ["/bin/sh", "-c", probe]}} if probe else {}
     with server(tmp_path, clock) as runs:
         run = runs.start(plan(command(script, on_unknown=OnUnknown.PROBE, document=document)))
         runs.work_until_idle()
         wait_for(count.exists, 10)
-        os.kill(_supervisor(tmp_path), signal.SIGKILL)
+        for process in _processes(tmp_path):  # the command, too: as long as it runs nobody probes
+            os.kill(process, signal.SIGKILL)
         done = settled(runs, run)
         assert (done.state, len(count.read_text().split())) == (state, attempts)
         assert why in done.step("deploy").why

@@ -315,6 +315,14 @@ def test_a_file_that_grows_too_large_ends_its_writer(executor: LocalExecutor) ->
     assert (done.signal, done.why) == (signal.SIGXFSZ, "it wrote a file of more than 1000000 bytes")
 
 
+def test_a_limit_is_named_also_where_a_shell_stands_between(executor: LocalExecutor) -> None:
+    done = ended(executor, shell("head -c 2000000 /dev/zero > big; exit $?", limits=Limits(file_bytes=1_000_000)))
+    assert (done.code, done.why) == (128 + signal.SIGXFSZ, "it wrote a file of more than 1000000 bytes")
+    other = "R-1/build/2"
+    free = ended(executor, shell(f"exit {128 + signal.SIGXFSZ}"), other)
+    assert free.why == "", "without a limit it is a status like any other"
+
+
 def test_a_server_that_comes_back_finds_what_runs_and_hears_when_it_ends(
     executor: LocalExecutor, tmp_path: Path
 ) -> None:
@@ -334,22 +342,26 @@ def test_a_server_that_comes_back_finds_what_runs_and_hears_when_it_ends(
     again.close()
 
 
-def test_a_command_whose_supervisor_was_killed_is_lost_and_can_still_be_ended(
+def test_a_command_whose_supervisor_was_killed_runs_as_long_as_it_does_and_is_lost_then(
     executor: LocalExecutor, tmp_path: Path
 ) -> None:
-    pid = tmp_path / "pid"
+    pid, heard = tmp_path / "pid", Event()
+    executor.listen(lambda _: heard.set())
     executor.start(KEY, shell(f"echo $$ > {pid}; sleep 61"))
     wait_for(_written(pid), 10)
     started = json.loads((_folder(tmp_path) / "started").read_text())
     os.kill(started["pid"], signal.SIGKILL)
-    wait_for(lambda: isinstance(executor.look(KEY), Lost), 10)
-    assert executor.look(KEY) == Lost("its supervisor was killed, and it may still run")
+    orphan = Running(started["at"], "its supervisor was killed, and it runs on")
+    wait_for(lambda: executor.look(KEY) == orphan, 10)
     executor.start(KEY, shell("true"))
-    time.sleep(0.3)
-    assert isinstance(executor.look(KEY), Lost), "what was lost must not begin again"
+    assert executor.look(KEY) == orphan, "what runs on must not begin again"
+    heard.clear()
     executor.stop(KEY, 0)
     wait_for(lambda: not _alive(int(pid.read_text())), 5)
+    assert heard.wait(10)
     assert executor.look(KEY) == Lost("its supervisor was killed")
+    executor.start(KEY, shell("true"))
+    assert executor.look(KEY) == Lost("its supervisor was killed"), "what was lost must not begin again"
 
 
 def test_a_command_that_ran_before_the_machine_was_restarted_is_lost(executor: LocalExecutor, tmp_path: Path) -> None:

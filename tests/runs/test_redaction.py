@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
+import shlex
 from urllib.parse import quote, quote_plus, urlencode
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +82,30 @@ def test_a_secret_is_known_in_json_in_urls_and_within_base64(secret: str, before
     assert any(one in quote_plus(secret).lower().encode() for one in known) or secret != secret.lower()
     assert any(one in base64.b64encode(before + plain + after) for one in known)
     assert any(one in base64.urlsafe_b64encode(before + plain + after) for one in known)
+
+
+@given(st.text(min_size=8, max_size=30))
+def test_a_secret_is_known_in_html_in_shells_and_in_hex(secret: str) -> None:
+    try:
+        plain = secret.encode()
+    except UnicodeEncodeError:
+        return
+    known = spellings(secret)
+    for quotes in (False, True):
+        assert any(one in html.escape(f"it is {secret}", quote=quotes).encode() for one in known)
+    assert any(one in shlex.quote(f"it is {secret}").encode() for one in known)
+    assert any(one in f"+ it is '{secret.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'".encode() for one in known)
+    assert any(one in f"0x{plain.hex()}".encode() for one in known)
+    assert any(one in plain.hex().upper().encode() for one in known)
+
+
+@pytest.mark.parametrize("width", [64, 76])
+def test_a_long_secret_is_known_in_base64_that_is_broken_into_lines(width: int) -> None:
+    secret = "".join(f"{number:x}" for number in range(200))
+    text = base64.b64encode(secret.encode()).decode()
+    lines = [text[at : at + width] for at in range(0, len(text), width)]
+    redacted = _redacted(sorted(spellings(secret)), ["\n".join(lines).encode()])
+    assert all(len(line) < 8 for line in redacted.replace(MARK, b"").split(b"\n"))
 
 
 def test_each_long_line_of_a_secret_is_a_secret_and_short_ones_are_not() -> None:

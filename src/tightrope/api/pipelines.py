@@ -109,7 +109,8 @@ def pushed(visit: Visit, wanted: TellPush) -> Response:
     )
     known = visit.server.pipelines
     runs = known.pushed(push)
-    return answer({"items": [known.document(run) for run in runs], "trouble": dict(known.trouble)})
+    trouble = known.trouble_of(push.repository)
+    return answer({"items": [known.document(run) for run in runs], "trouble": trouble})
 
 
 @router.get("/runs", summary="List runs of pipelines", **needs(Permission.READ, also={200: {"model": RunList}}))

@@ -31,6 +31,7 @@ _MARKS = {
     "running": ("..", "blue"),
     "ready": ("..", "blue"),
     "waiting": ("", ""),
+    "queued": ("..", ""),
     "skipped": ("-", ""),
     "cancelled": ("x", "yellow"),
     "unknown": ("?", "yellow"),
@@ -75,6 +76,9 @@ class Desk(Protocol):
 
     def resume_with(self, number: int) -> str:
         """The command that goes on with a run; empty: a server does."""
+
+    def retry_with(self, number: str) -> str:
+        """The command that goes on from what failed in a run."""
 
     def settle_with(self, number: str, step: str) -> str:
         """The command that says what became of a step."""
@@ -255,7 +259,7 @@ def show(run: str, data: str, server: str, work: str, form: str) -> None:
 @server_option
 @_work_option
 @click.option("--attempt", type=click.IntRange(1), help="Of this attempt; the newest, if absent.")
-@click.option("--follow", "-F", "follow", is_flag=True, help="Go on until the step has ended.")
+@click.option("--follow", "-f", "-F", "follow", is_flag=True, help="Go on until the step has ended.")
 def logs(run: str, step: str | None, data: str, server: str, work: str, attempt: int | None, follow: bool) -> None:
     """Print what a STEP of a RUN wrote, just as it did; all steps one after the other, if none is named."""
     with _desk(server, data, work) as desk:
@@ -353,6 +357,8 @@ def trigger(repository: str, data: str, server: str, file: str, by: str) -> None
     """
     from pathlib import Path
 
+    from tightrope.delivery.pipelines.usecases import who
+
     where = str(Path(repository).resolve())
     lines = [line.split() for line in sys.stdin.read().splitlines()]
     pushes = [(one[0], one[1], one[2]) for one in lines if len(one) == 3]
@@ -362,16 +368,21 @@ def trigger(repository: str, data: str, server: str, file: str, by: str) -> None
     if asked:
         from tightrope.cli.remote import Remote
 
+        trouble: dict[str, str] = {}
         with Remote(asked) as remote:
             for before, after, ref in pushes:
-                told = {"repository": where, "ref": ref, "before": before, "after": after, "by": by}
-                for one in remote.post("/pipelines/pushes", told)["items"]:
+                told = {"repository": where, "ref": ref, "before": before, "after": after, "by": by or who()}
+                heard = remote.post("/pipelines/pushes", told)
+                trouble |= heard["trouble"]
+                for one in heard["items"]:
                     say(f"tightrope: run {one['number']} of {one['pipeline']} started")
+                    say(f"tightrope: {asked.rstrip('/')}/delivery/runs/{one['number']}")
+        for name, why in trouble.items():
+            warn(f"tightrope: {name} was not started: {why}")
         return
     if not data:
         raise click.UsageError("Who carries it out? Give --data DIR or --server URL.")
     from tightrope.app import piping
-    from tightrope.delivery.pipelines.usecases import who
 
     with piping(data, carry=False) as (pipelines, _):
         for before, after, ref in pushes:
@@ -485,6 +496,11 @@ class _Distant:
     def resume_with(self, number: int) -> str:
         return ""
 
+    def retry_with(self, number: str) -> str:
+        import shlex
+
+        return shlex.join(["tightrope", "pipeline", "retry", number, "--server", self._url])
+
     def settle_with(self, number: str, step: str) -> str:
         return _settle_with(number, step, "--server", self._url)
 
@@ -549,6 +565,9 @@ class _AtHand:
         words += ["--work", self._work] if self._work else []
         words += [word for path in self._spec_files for word in ("--specs", path)]
         return shlex.join(words)
+
+    def retry_with(self, number: str) -> str:
+        return self.resume_with(int(number)).replace(" resume ", " retry ", 1)
 
     def settle_with(self, number: str, step: str) -> str:
         return _settle_with(number, step, "--data", self._data)
@@ -690,8 +709,7 @@ def _conclude(desk: Desk, told: Document, number: str) -> None:
             warn(f"next: {line}")
         case "failed" | "cancelled":
             say(f"    {told['summary']}")
-            if line:
-                warn(f"next: {line.replace(' resume ', ' retry ', 1)}")
+            warn(f"next: {desk.retry_with(number)}")
 
 
 class _Lines:

@@ -39,7 +39,6 @@ class Command:
     Attributes:
         argv: The program and its arguments; no shell reads them.
         folder: The working directory, which must be there; empty: one of its own, made for it and empty.
-        workspace: The folder around it that a container is given whole; empty: *folder* itself.
         environment: All variables of the command but for a few plain ones (PATH, HOME, LANG); it inherits none.
         secrets: Further variables; their values never reach a log or a file of ours.
         hidden: Further values to be kept out of the log, such as those written into a file for it.
@@ -47,11 +46,13 @@ class Command:
         grace_s: How long it has between being asked to end and being killed, seconds.
         limits: What it may use.
         image: For executors that run containers: the image; empty: the executor's own.
+        workspace: For them too: the folder around *folder* that they are given whole; empty: *folder* itself.
+        claim: For Jobs: the PersistentVolumeClaim that *workspace* is on; empty: they are given none.
+        mounted_at: Where the volume of *claim* is mounted here.
     """
 
     argv: tuple[str, ...]
     folder: str = ""
-    workspace: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[str, ...] = ()
@@ -59,6 +60,9 @@ class Command:
     grace_s: int = 10
     limits: Limits = field(default_factory=Limits)
     image: str = ""
+    workspace: str = ""
+    claim: str = ""
+    mounted_at: str = ""
 
 
 def command_of(document: Mapping[str, Any]) -> Command:
@@ -96,9 +100,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """It runs, or is about to. ``began_at``: UTC epoch seconds; None: not known."""
+    """It runs, or is about to: ``began_at`` in UTC epoch seconds, if known; ``why``: what it waits for, if at all."""
 
     began_at: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

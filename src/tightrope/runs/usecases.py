@@ -70,6 +70,7 @@ _TAIL_BYTES = 2048
 _KEPT_WITHIN_TRIES, _PAUSE_S = 4, 0.5
 _LONGEST_TEXT = 4000
 _SOON_S = 0.1  # what ends so quickly is done in the turn that began it
+_PROBE_S = 300
 _TRIES = 30
 """So often a command is begun that never comes to be: its supervisor dies each time, or nobody can make one."""
 
@@ -963,18 +964,26 @@ class CommandAction(Action):
 
     def probe(self, step: Step, now: int, effects: Effects) -> Answer:
         """Find out with a command of its own whether the effect happened."""
-        command = None if self._probe is None else self._probe(step, effects)
+        try:
+            command = None if self._probe is None else self._probe(step, effects)
+        except (UsageError, NotFoundError, DataError) as error:
+            return Unknown(f"{step.why}; the probe could not tell: {error.message}", step.outcome)
         if command is None:
             return Unknown(step.why or "there is no way to find out", step.outcome)
-        key = f"{step.key}/probe"
+        key, tries = f"{step.key}/probe", int(step.memory.get("probes", 0))
         seen = self.executor.look(key)
         if isinstance(seen, Absent):
+            if tries >= _TRIES:
+                return Unknown(f"{step.why}; the probe did not begin, though it was tried {tries} times", step.outcome)
             self._wakers[key] = effects.waker()
-            self.executor.start(key, command)
+            limit_s = _PROBE_S if command.timeout_s is None else command.timeout_s
+            self.executor.start(key, replace(command, timeout_s=limit_s))
             seen = self.executor.look(key)
         match seen:
-            case Absent() | Running():
-                return Again(now + 2, step.memory, "probing")
+            case Absent():
+                return Again(now + 2, {**step.memory, "probes": tries + 1}, step.why)
+            case Running():
+                return Again(now + 2, step.memory, step.why)
             case Ended(code=0, why=""):
                 return Done({"probed": True}, ok=True)
             case Ended(code=1, why=""):
@@ -1004,9 +1013,9 @@ class CommandAction(Action):
         match seen:
             case Absent():
                 return Again(now + 1, step.memory, "beginning")
-            case Running(began_at):
+            case Running(began_at, why):
                 began = began_at is not None or bool(step.memory.get("began"))
-                return Again(now + _FOLLOWED_EVERY_S, {"began": began}, "running")
+                return Again(now + _FOLLOWED_EVERY_S, {"began": began}, why or "running")
             case Lost(why):
                 self._wakers.pop(step.key, None)
                 return Unknown(why)

@@ -44,11 +44,21 @@ class ExecutorType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExecutorSpec:
-    """Where commands run; the image for those that run containers, the namespace for Kubernetes."""
+    """Where commands run.
+
+    Attributes:
+        type: What runs them.
+        image: For those that run containers.
+        namespace: For Kubernetes: where the Jobs are.
+        claim: The PersistentVolumeClaim that the workspaces are on; empty: Jobs are given none.
+        mount_path: Where the server has its volume; empty: where it keeps its workspaces.
+    """
 
     type: ExecutorType = ExecutorType.LOCAL
     image: str = ""
     namespace: str = ""
+    claim: str = ""
+    mount_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,13 @@ _PATH = Form(
     "leads out of the workspace",
     "write a path below the root of the repository, without ..",
 )
+_CLAIM = Form(
+    "^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+    "is no name of a claim",
+    "use at most 253 lower-case letters, digits, - and .",
+    253,
+)
+_WHOLE_PATH = Form("^/.+$", "is no absolute path", "write the whole path")
 
 
 # --- small shapes --------------------------------------------------------------------------------------------------
@@ -373,6 +380,18 @@ _ROLLBACK = Record(
     synonyms={"command": "run"},
 )
 
+
+def _claimed(table: Table, report: Report) -> None:
+    if table.given("mountPath") and not table.given("claim"):
+        report.add(
+            "TR018",
+            "mountPath needs claim beside it",
+            table.keys["mountPath"],
+            path=table.spot.path,
+            remedy="add `claim:` with the name of the PersistentVolumeClaim",
+        )
+
+
 _EXECUTOR = Either(
     Word(("local",)),
     Record(
@@ -385,7 +404,15 @@ _EXECUTOR = Either(
                     {
                         "image": Field(Text(), True, "Such as python:3.12-slim"),
                         "namespace": Field(Text(DNS_LABEL), says="default if absent."),
-                    }
+                        "claim": Field(
+                            Text(_CLAIM), says="The PersistentVolumeClaim with the workspace; it gets none, if absent."
+                        ),
+                        "mountPath": Field(
+                            Text(_WHOLE_PATH), says="Where the server has the claim's volume; its --work, if absent."
+                        ),
+                    },
+                    rules=(Law(_claimed),),
+                    synonyms={"pvc": "claim", "claimName": "claim", "volume": "claim"},
                 ),
                 says="A Job in a cluster.",
             ),
@@ -418,7 +445,7 @@ _STAGE = Record(
 _SECRET = Record(
     {
         "fromEnvironment": Field(Text(VARIABLE), says="Variable of the server's environment that holds it."),
-        "fromFile": Field(Text(Form("^/.+$", "is no absolute path", "write the whole path of the file")), says="File."),
+        "fromFile": Field(Text(_WHOLE_PATH), says="File."),
     },
     rules=(OneOf(("fromEnvironment", "fromFile")),),
     name="PipelineSecret",
@@ -506,7 +533,24 @@ def _stages_add_up(table: Table, report: Report) -> None:
                     note="whose?",
                     remedy="add `service:` to the spec of the pipeline, or here",
                 )
+        if not _has_workspace(stage, table):
+            for part in _parts([stage]):
+                for name in ("cache", "artifacts", "workingDirectory"):
+                    if part.given(name):
+                        report.add(
+                            "TR018",
+                            f"{name} needs the workspace, and a Job without a claim has none",
+                            part.keys[name],
+                            path=part.path(name),
+                            remedy="add `claim:` to `kubernetes:`, with the volume that the server works on",
+                        )
     _gated(stages, report)
+
+
+def _has_workspace(stage: Table, pipeline: Table) -> bool:
+    executor = (stage if stage.given("executor") else pipeline).get("executor", Table)
+    job = executor.get("kubernetes", Table) if executor is not None else None
+    return job is None or job.given("claim")
 
 
 def _parts(stages: Sequence[Table]) -> Iterator[Table]:

@@ -197,7 +197,7 @@ def _executor(table: Table) -> ExecutorSpec | None:
     kind = ExecutorType.CONTAINER if given.given("container") else ExecutorType.KUBERNETES
     part = given.get(kind, Table)
     assert part is not None
-    return ExecutorSpec(kind, part.text("image"), part.text("namespace"))
+    return ExecutorSpec(kind, part.text("image"), part.text("namespace"), part.text("claim"), part.text("mountPath"))
 
 
 def _command(table: Table, name: str) -> Command:

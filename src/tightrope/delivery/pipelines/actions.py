@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tightrope.base.errors import NotFoundError
+from tightrope.base.errors import DataError, NotFoundError, UsageError
 from tightrope.base.units import span_text
 from tightrope.base.values import dataclass
 from tightrope.delivery.pipelines.plan import command_of
@@ -29,6 +29,8 @@ OBSERVE_S = 300
 """How long a look at a deployment may take."""
 
 _LOOKED_EVERY_S = 2
+_TRIES = 10
+_NOT_RUN = frozenset({126, 127})  # what a shell ends with where it cannot run a command: trying again mends nothing
 _PASSED_OVER = frozenset({StepState.SKIPPED, StepState.CANCELLED})
 _TAIL = 4000
 _APART = "deployments are told apart by the second"
@@ -67,21 +69,29 @@ class StepAction(CommandAction):
             return replace(answer, ok=False, why=str(answer.outcome["missing"]))
         return answer
 
-    def observed(self, step: Step, now: int, effects: Effects, what: str, command: Command) -> int | str | Again:
+    def observed(self, step: Step, now: int, effects: Effects, what: str, command: Command | str) -> int | str | Again:
         """Run a command beside the step's own, once: its exit status, or in words why there is none, or wait for it."""
+        if isinstance(command, str):
+            return command
         intent = effects.intend(what, {}, place=self.executor.place)
         if intent.result is not None:
             code, why = intent.result.get("code"), intent.result.get("why", "")
             return code if isinstance(code, int) and not why else str(why)
-        key = f"{step.key}/{what}"
+        key, tries = f"{step.key}/{what}", int(step.memory.get(what, 0))
         seen = self.executor.look(key)
+        if isinstance(seen, Absent) and tries >= _TRIES:
+            why = f"it did not begin, though it was tried {tries} times"
+            effects.settle(intent, {"why": why})
+            return why
         if isinstance(seen, Absent):
             self._wakers[key] = effects.waker()
             effects.hold()
             self.executor.start(key, replace(command, timeout_s=OBSERVE_S))
             seen = self.executor.look(key)
         match seen:
-            case Absent() | Running():
+            case Absent():
+                return Again(now + _LOOKED_EVERY_S, {**step.memory, what: tries + 1}, "looks at what is there")
+            case Running():
                 return Again(now + _LOOKED_EVERY_S, step.memory, "looks at what is there")
             case Lost(why):
                 effects.settle(intent, {"why": why})
@@ -128,12 +138,13 @@ class DeployAction(StepAction):
             return first
         if first == 0:
             return Done({"already": True})
-        if first != 1 and step.attempt > 1:
-            said = first if isinstance(first, str) else f"status {first}"
+        blind = isinstance(first, str) or first in _NOT_RUN or (first != 1 and step.attempt > 1)
+        if blind and not step.memory.get("began") and isinstance(self.executor.look(step.key), Absent):
             return Done(
                 {"untouched": True},
                 ok=False,
-                why=f"`observe` could not tell what is there, so nothing was deployed: {said}",
+                retry=not isinstance(look, str) and first not in _NOT_RUN,
+                why=f"`observe` could not tell what is there, so nothing was deployed: {_status(first)}",
             )
         answer = super().turn(step, now, effects)
         if not isinstance(answer, Done) or not answer.outcome:
@@ -143,15 +154,21 @@ class DeployAction(StepAction):
     def stop(self, step: Step, now: int, effects: Effects) -> Answer:
         """End the command; whether it had its effect by then is looked at, or a person says."""
         answer = super().stop(step, now, effects)
-        if not isinstance(answer, Done) or answer.ok or not answer.outcome:
+        if isinstance(answer, Again) or (isinstance(answer, Done) and (answer.ok or not answer.outcome)):
+            if isinstance(self.executor.look(f"{step.key}/observe"), Running):
+                self.executor.stop(f"{step.key}/observe", 0)
             return answer
-        look = self._look(step, effects)
+        look = self._look(step, effects) if step.place in {"", self.executor.place} else None
+        if isinstance(answer, Unknown):  # its supervisor was killed, and it is over now
+            if look is None:
+                return answer
+            answer = Done({"lost": True, **answer.outcome}, ok=False, why=answer.why)
         why = "stopped" if step.stop is Stop.CANCELLED else "timed out"
         if look is None:
             return Unknown(f"{why} in the midst of it, and there is no `observe` to tell what is there", answer.outcome)
         return self._proved(step, now, effects, look, answer)
 
-    def _proved(self, step: Step, now: int, effects: Effects, look: Command, answer: Done) -> Answer:
+    def _proved(self, step: Step, now: int, effects: Effects, look: Command | str, answer: Done) -> Answer:
         """Hold what the command says of itself against what is there."""
         after = self.observed(step, now, effects, "observe-after", look)
         if isinstance(after, Again):
@@ -166,9 +183,8 @@ class DeployAction(StepAction):
         if after == 1:
             why = "the command ended well, but `observe` says that this version is not there"
             return Done(outcome, ok=False, why=why if answer.ok else answer.why)
-        said = after if isinstance(after, str) else f"status {after}"
         if answer.ok or cut_short:
-            return Unknown(f"`observe` could not tell what is there: {said}", answer.outcome)
+            return Unknown(f"`observe` could not tell what is there: {_status(after)}", answer.outcome)
         return answer
 
     def _judged(self, step: Step, answer: Answer) -> Answer:
@@ -177,9 +193,15 @@ class DeployAction(StepAction):
             return Unknown(f"{answer.why} in the midst of it, and there is no `observe`", answer.outcome)
         return answer
 
-    def _look(self, step: Step, effects: Effects) -> Command | None:
+    def _look(self, step: Step, effects: Effects) -> Command | str | None:
+        """The command that looks at what is there, or why it cannot be run; None: there is none."""
         argv = command_of(step.document, "observe")
-        return self.prepared(step, effects, argv) if argv and self.here(step.run) else None
+        if not argv or not self.here(step.run):
+            return None
+        try:
+            return self.prepared(step, effects, argv)
+        except (UsageError, NotFoundError, DataError) as error:
+            return error.message
 
 
 class WatchAction(Action):
@@ -301,6 +323,10 @@ def _decided(decision: Decision) -> dict[str, Any]:
             for one in decision.reasons
         ],
     }
+
+
+def _status(said: int | str) -> str:
+    return said if isinstance(said, str) else f"status {said}"
 
 
 def _last_line(log: bytes) -> str:

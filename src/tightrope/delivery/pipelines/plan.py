@@ -107,8 +107,13 @@ def wants(pipeline: Pipeline, push: Push) -> bool:
     return not wanted.paths or any(fits_any(wanted.paths, path) for path in relevant)
 
 
-def inputs_of(pipeline: Pipeline, given: Mapping[str, str]) -> dict[str, str]:
+def inputs_of(pipeline: Pipeline, given: Mapping[str, str], *, asked: bool = True) -> dict[str, str]:
     """The inputs of a run: what was said, else what is taken by default.
+
+    Args:
+        pipeline: Whose inputs.
+        given: What was said.
+        asked: Somebody could be asked; a push or a schedule cannot, and starts without what is required.
 
     Raises:
         UsageError: One is unknown, missing, or none of what may be said.
@@ -121,7 +126,7 @@ def inputs_of(pipeline: Pipeline, given: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, one in known.items():
         value = given.get(name, one.default)
-        if one.required and not value:
+        if one.required and asked and not value:
             raise UsageError(f"{pipeline.name} needs the input {name!r}", remedy=f"give --input {name}=…")
         if value and one.choices and value not in one.choices:
             raise UsageError(f"{name} is {value!r}", remedy=f"give one of {', '.join(one.choices)}")
@@ -135,7 +140,7 @@ def plan(pipeline: Pipeline, trigger: Trigger) -> RunPlan:
     Raises:
         UsageError: An input does not fit, or names that the plan makes collide.
     """
-    inputs = inputs_of(pipeline, trigger.inputs)
+    inputs = inputs_of(pipeline, trigger.inputs, asked=trigger.what == "manual")
     needs = stage_needs(pipeline)
     counted: dict[str, tuple[str, ...]] = {}  # of each stage, the steps that others wait for
     steps: dict[str, list[StepPlan]] = {}
@@ -514,11 +519,14 @@ def _spread(text: str, cell: Mapping[str, str]) -> str:
 
 
 def _executor(executor: ExecutorSpec, cell: Mapping[str, str]) -> dict[str, str]:
-    return {
+    found = {
         "type": str(executor.type),
         "image": _spread(executor.image, cell),
         "namespace": executor.namespace or "default",
     }
+    if executor.claim:
+        found |= {"claim": executor.claim, "mountPath": executor.mount_path}
+    return found
 
 
 def variables(

@@ -83,6 +83,7 @@ KEPT_WORKSPACES = 20
 
 _MOST_SECRET_BYTES = 64 * 1024
 _CAUGHT_UP = 50
+_TAKES = {"container": "it takes docker or podman on the PATH", "kubernetes": "it takes kubectl on the PATH"}
 _CHECKOUT = """\
 set -e
 rm -rf main main.half
@@ -170,12 +171,19 @@ class Workbench:
             NotFoundError: A secret, or the folder, is not there. UsageError: The folder leads out of the workspace.
         """
         run, document = effects.run, step.document
-        base = self._base(run, document)
-        folder = base / str(document.get("folder", ""))
+        workspace = self._workspace(run, document).resolve()
+        folder = (self._base(run, document) / str(document.get("folder", ""))).resolve()
         if not folder.is_dir():
             raise NotFoundError(f"there is no folder {document.get('folder')!r} in the workspace")
-        if not folder.resolve().is_relative_to(self.shelves.room(run.id).resolve()):
+        if not folder.is_relative_to(workspace):
             raise UsageError(f"the folder {document.get('folder')!r} leads out of the workspace")
+        where: Mapping[str, str] = document.get("executor", {})
+        mounted_at = Path(where.get("mountPath") or self.shelves.folder.parent).resolve()
+        if where.get("claim") and not workspace.is_relative_to(mounted_at):
+            raise UsageError(
+                f"the workspace {workspace} is not on the volume that is mounted at {mounted_at}",
+                remedy="run the server with --work on it, or say as `mountPath` where the server has it mounted",
+            )
         limits: Mapping[str, int] = document.get("limits", {})
         bounds = Limits(
             cpu_s=limits.get("cpu_s"),
@@ -188,12 +196,15 @@ class Workbench:
             argv=tuple(argv),
             folder=str(folder),
             # a container has its own PATH and HOME
-            environment=({} if "executor" in document else _plain())
+            environment=({} if where else _plain())
             | variables(document, run.document, run.number, step.name, step.attempt),
             secrets=secret_values(document.get("secrets", {}), self._secret, _secret_file),
             grace_s=int(document.get("grace_s", 10)),
             limits=bounds if log_bytes is None else replace(bounds, log_bytes=log_bytes),
-            image=str(document.get("executor", {}).get("image", "")),
+            image=where.get("image", ""),
+            workspace=str(workspace),
+            claim=where.get("claim", ""),
+            mounted_at=str(mounted_at),
         )
 
     def command(self, step: Step, effects: Effects) -> Command:
@@ -239,9 +250,11 @@ class Workbench:
 
     def _base(self, run: Run, document: Document) -> Path:
         """The folder of ``tightrope.yaml`` in the workspace of a step."""
-        workspace = self.shelves.workspace(run.id, str(document.get("workspace", MAIN)), MAIN)
         below = str(run.document.get("folder", "")) if run.document.get("repository") else ""
-        return workspace / below
+        return self._workspace(run, document) / below
+
+    def _workspace(self, run: Run, document: Document) -> Path:
+        return self.shelves.workspace(run.id, str(document.get("workspace", MAIN)), MAIN)
 
 
 class Pipelines:
@@ -336,6 +349,10 @@ class Pipelines:
         """What keeps pushes and schedules from starting a pipeline, by its name."""
         return dict(self._trouble)
 
+    def trouble_of(self, repository: str) -> dict[str, str]:
+        """What keeps pushes to a repository from starting pipelines, by their names."""
+        return {one.name: self._trouble[one.name] for one in self._of(repository) if one.name in self._trouble}
+
     # --- starting
 
     def start(self, pipeline: Pipeline, trigger: Trigger) -> Run:
@@ -371,7 +388,7 @@ class Pipelines:
                 )
             raise UsageError(
                 f"nothing here can carry out {name!r}: {elsewhere or kind}",
-                remedy="it takes docker or podman on the PATH" if elsewhere == "container" else "run it on a server",
+                remedy=_TAKES.get(elsewhere, "run it on a server"),
             )
 
     def _known(self, key: str) -> Run | None:
@@ -419,11 +436,13 @@ class Pipelines:
     def pushed(self, push: Push) -> list[Run]:
         """Start what a push starts; delivered twice, it starts once. What cannot be started is told as trouble."""
         return [
-            run
-            for one in self._definitions()
-            if one.repository and repository_name(one.repository) == repository_name(push.repository)
-            if (run := self._pushed(one, push, one.repository)) is not None
+            run for one in self._of(push.repository) if (run := self._pushed(one, push, one.repository)) is not None
         ]
+
+    def _of(self, repository: str) -> list[Pipeline]:
+        """The pipelines of a repository, however it is called."""
+        name = repository_name(repository)
+        return [one for one in self._definitions() if one.repository and repository_name(one.repository) == name]
 
     def told(self, kind: IntegrationType, headers: Mapping[str, str], document: Any) -> list[Run]:
         """Start what a forge's delivery starts, if it tells of a push."""
@@ -485,6 +504,8 @@ class Pipelines:
             found = known if itself else self._as_of(known, push.after)
             if push.paths is None and not checkouts.is_address(repository):
                 push = replace(push, paths=checkouts.changed_paths(repository, push.before, push.after))
+            if not push.title and not checkouts.is_address(repository):
+                push = replace(push, title=checkouts.resolve(repository, push.after)[1])
             if not wants(found, push):
                 return None
             trigger = Trigger(

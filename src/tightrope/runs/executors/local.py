@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -161,8 +162,11 @@ class LocalExecutor:
             os.close(lock)
         if started["boot"] != supervisor.boot_id():
             return Lost("the machine was restarted while it ran")
-        still = supervisor.start_time(started["child"]) == started["child_since"] != ""
-        return Lost(f"its supervisor was killed{', and it may still run' if still else ''}")
+        if supervisor.start_time(started["child"]) == started["child_since"] != "":
+            # nobody may begin it again, or look for what it did, while it still does it
+            self._watch(key, started["child"], started["child_since"])
+            return Running(started["at"], "its supervisor was killed, and it runs on")
+        return Lost("its supervisor was killed")
 
     def stop(self, key: str, grace_s: int) -> None:
         """Ask it to end; after the grace it is killed."""
@@ -303,7 +307,7 @@ def _ask_to_stop(folder: Path, grace_s: int) -> None:
 
 
 def spellings(secret: str) -> set[bytes]:
-    """How a secret may stand in an output: as it is, line by line, in JSON, in a URL, and within Base64."""
+    """How a secret may stand in an output: as it is, line by line, in JSON, a URL, HTML, a shell, hex and Base64."""
     plain = secret.encode("utf-8", "surrogateescape")
     found = {plain, plain.strip()}
     for url in (quote(plain), quote(plain, safe=""), quote_plus(plain), quote(plain, safe="!~*'()")):
@@ -313,11 +317,22 @@ def spellings(secret: str) -> set[bytes]:
         found |= {line.strip() for line in lines if len(line.strip()) >= 2 * SHORTEST}
     found.add(json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape"))
     found.add(json.dumps(secret)[1:-1].encode())
+    web = escape(secret, quote=False)
+    for page in (web, web.replace('"', "&quot;"), escape(secret), escape(secret).replace("&#x27;", "&#39;")):
+        found.add(page.encode("utf-8", "surrogateescape"))
+    for quoted in ("'\\''", "'\"'\"'"):
+        found.add(secret.replace("'", quoted).encode("utf-8", "surrogateescape"))
+    if len(plain) >= SHORTEST:
+        found |= {plain.hex().encode(), plain.hex().upper().encode()}
     if len(plain) >= 2 * SHORTEST:
         for shift, first in ((0, 0), (1, 2), (2, 3)):  # what stands before it moves it by so many bytes of three
             text = base64.b64encode(b"\0" * shift + plain)
             inner = text[first : (shift + len(plain)) * 8 // 6]
             found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+        whole = base64.b64encode(plain)
+        for width in (64, 76):  # the lines that openssl and base64 break it into
+            lines_of = [whole[at : at + width] for at in range(0, len(whole), width)]
+            found |= {line.rstrip(b"=") for line in lines_of if len(lines_of) > 1 and len(line) >= 2 * SHORTEST}
     return {one for one in found if len(one) >= SHORTEST}
 
 

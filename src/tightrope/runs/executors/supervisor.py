@@ -354,7 +354,7 @@ class Supervisor:
             {
                 "code": code,
                 "signal": signalled,
-                "why": self.why or self._limit(signalled),
+                "why": self.why or self._limit(signalled or (code or 0) - 128),  # as a shell tells of a signal
                 "began_at": self._began_at,
                 "ended_at": _now(),
                 "cpu_ms": round((used.ru_utime + used.ru_stime) * 1000),
@@ -512,11 +512,12 @@ class Supervisor:
             return None, os.WTERMSIG(self._status)
         return os.WEXITSTATUS(self._status), None
 
-    def _limit(self, signalled: int | None) -> str:
+    def _limit(self, signalled: int) -> str:
         limits = self.told["limits"]
-        if signalled == signal.SIGXCPU or (signalled == signal.SIGKILL and self._used_up(limits["cpu_s"])):
+        over = signalled == signal.SIGXCPU and limits["cpu_s"] is not None
+        if over or (signalled == signal.SIGKILL and self._used_up(limits["cpu_s"])):
             return f"it used more than {limits['cpu_s']} s of processor time"
-        if signalled == signal.SIGXFSZ:
+        if signalled == signal.SIGXFSZ and limits["file_bytes"] is not None:
             return f"it wrote a file of more than {limits['file_bytes']} bytes"
         return ""
 
