@@ -107,11 +107,11 @@ def test_wrong_questions_are_answered_clearly(tmp_path: Path) -> None:
     assert "no service or SLO named 'nobody'" in error_of(unknown).message
 
 
-def test_a_strategy_of_the_service_is_followed_unless_an_option_says_otherwise(tmp_path: Path) -> None:
+def test_a_strategy_of_the_service_is_followed_but_for_what_an_option_says(tmp_path: Path) -> None:
     write_world(tmp_path)
     (tmp_path / "release.yaml").write_text(
         "apiVersion: tightrope.dev/v1\nkind: RolloutStrategy\nmetadata: {name: checkout}\nspec:\n"
-        "  service: checkout\n  steps: [{weight: 20%, bake: 10m}]\n  allowance: 80%\n"
+        "  service: checkout\n  steps: [{weight: 20%, bake: 10m}]\n  allowance: 80%\n  reaction: {act: 7s}\n"
         "  analysis: {arms: {push: true}}\n  target: {shell: {setWeight: ./set, observe: ./see}}\n",
         encoding="utf-8",
     )
@@ -122,5 +122,6 @@ def test_a_strategy_of_the_service_is_followed_unless_an_option_says_otherwise(t
     other = answer(*_plan(tmp_path, *both, "--allowance", "50%"))
     assert other["allowance"] == pytest.approx(0.5)
     assert all(one["purpose"] != "as given" for one in other["stages"])
+    assert other["reactionSeconds"] == found["reactionSeconds"]
     elsewhere = answer(*_plan(tmp_path, *both, "--environment", "staging"))
     assert elsewhere["allowance"] == pytest.approx(0.01)

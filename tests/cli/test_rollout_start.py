@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tightrope.cli.main import cli
-from tightrope.cli.rollout import progress_lines
+from tightrope.cli.rollout import broken, heard, progress_lines
 from tightrope.state.database import opened
 
 EVIDENCE = {
@@ -35,7 +35,7 @@ GOING: dict[str, Any] = {
 def test_a_release_under_way_is_two_lines_and_a_reason() -> None:
     first, second, third = progress_lines(GOING, alone=True)
     assert first.startswith(
-        "..  baking      25 %    9.0 min, +0.03 pp bad (-0.10 to +0.16), 3 of the last 12 bad requests hit the canary"
+        "..  baking        25 %    9.0 min, +0.03 pp bad (-0.10 to +0.16), 3 of the last 12 bad requests hit the canary"
     )
     assert "evidence 1.3 of 20, verdict in ~7.0 min" in first
     assert second.strip() == (
@@ -47,7 +47,43 @@ def test_a_release_under_way_is_two_lines_and_a_reason() -> None:
 
 def test_a_release_that_waits_for_the_gate_says_why() -> None:
     (line,) = progress_lines({"phase": "gated", "why": "the gate says stop: the budget is spent"}, alone=True)
-    assert line == "..  gated               the gate says stop: the budget is spent"
+    assert line == "..  gated                 the gate says stop: the budget is spent"
+
+
+def test_a_line_that_is_too_long_for_the_terminal_is_broken_and_every_part_is_counted() -> None:
+    first = progress_lines(GOING, alone=True)[0]
+    parts = broken(first, 80)
+    assert len(parts) == 3
+    assert all(len(one) < 80 for one in parts)
+    assert parts[1].startswith("    ")
+    assert "".join(parts).replace(" ", "") == first.replace(" ", "")
+    assert broken(progress_lines(GOING, alone=True)[2], 80) == ["    it bakes for another 3 min"]
+
+
+def test_what_the_target_complains_of_is_told_while_it_goes() -> None:
+    assert progress_lines(GOING | {"trouble": "no answer"}, alone=True)[2].endswith("3 min; no answer")
+
+
+class Slow:
+    """A server whose rollout hears a word at its next turn."""
+
+    def __init__(self, hears_after: int) -> None:
+        self.asked = 0
+        self.hears_after = hears_after
+
+    def tell(self, name: str, verb: str, document: dict[str, Any]) -> dict[str, Any]:
+        return GOING | {"over": False, "unheard": 1}
+
+    def rollout(self, name: str) -> dict[str, Any]:
+        self.asked += 1
+        has = self.asked >= self.hears_after
+        return GOING | {"over": False, "unheard": int(not has), "phase": "holding" if has else "baking"}
+
+
+def test_who_tells_a_rollout_something_hears_what_came_of_it() -> None:
+    desk: Any = Slow(3)
+    assert heard(desk, {"id": "R-1"}, "pause", {})["phase"] == "holding"
+    assert desk.asked == 3
 
 
 def test_commands_need_a_store_or_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tightrope.base.errors import DataError
-from tightrope.delivery.canary import Analysis, Batch, Counts, ErrorTest
+from tightrope.delivery.canary import Analysis, Batch, Counts, ErrorTest, Undecided
 from tightrope.delivery.planner import Plan, Promise, Reaction, Terms, plan
 from tightrope.delivery.planner import given as given_plan
 from tightrope.delivery.rollout import (
@@ -419,6 +419,51 @@ def test_people_may_push_pause_and_abort_but_not_past_the_allowance() -> None:
     assert costly.spent <= small.costs[0].at_most
 
 
+def test_a_word_that_cannot_be_followed_is_answered_and_changes_nothing() -> None:
+    drawn = given_plan([_promise(bad=Fraction(0))], _terms(allowance=Fraction(1, 200)), [(Fraction(1, 10), 600)])
+    drawn = replace(drawn, stages=(drawn.stages[0], replace(drawn.stages[0], weight=Fraction(9, 10))))
+    state = World(drawn, words={40: Said.PROMOTE}).run(_rollout(drawn), 50)
+    assert state.stage == 0
+    assert state.refused == "not promoted: what is left of the allowance does not bear 90 %"
+    state, _ = turn(state, Facts(state.weight, words=(Word(2, Said.PAUSE, "ada"),)), BEGIN + 55)
+    assert (state.refused, state.paused) == ("", True)
+    back, _ = turn(state, Facts(state.weight, words=(Word(3, Said.ABORT, "ada", "why"),)), BEGIN + 60)
+    late, _ = turn(back, Facts(Fraction(0), words=(Word(4, Said.PROMOTE, "ada"),)), BEGIN + 65)
+    assert (late.phase, late.refused) == (Phase.ROLLING_BACK, "promote: too late, it is rolling back")
+    stop = Facts(Fraction(0), asked=Asked("stop", "a freeze"), words=(Word(1, Said.PROMOTE, "ada"),))
+    early, _ = turn(_rollout(drawn), stop, BEGIN)
+    assert (early.phase, early.refused) == (
+        Phase.GATED,
+        "not promoted: it has not begun, and the gate comes first",
+    )
+
+
+def test_while_the_target_cannot_be_seen_no_weight_is_raised_and_it_is_said() -> None:
+    drawn = given_plan([_promise()], _terms(allowance=Fraction(1, 2)), [(Fraction(1, 10), 60), (Fraction(1, 2), 60)])
+    hidden = World(drawn, reachable=lambda second: second < 30, words={100: Said.PROMOTE})
+    state = hidden.run(_rollout(drawn), 250)
+    assert (state.stage, state.phase) == (0, Phase.HOLDING)
+    assert state.why == "the target cannot be seen: no answer"
+    assert state.refused == "not promoted: the target cannot be seen: no answer"
+    brief = World(drawn, reachable=lambda second: not 30 <= second < 40)
+    brief.run(_rollout(drawn), 60)
+    assert Phase.HOLDING not in brief.phases
+    waits = _rollout(drawn, Conduct(least_s=20, when_lost=WhenOver.HOLD))
+    hidden = World(drawn, reachable=lambda second: second < 30)
+    assert hidden.run(waits, 900).phase is Phase.HOLDING
+    asked = [deed for _, _, _, deeds in hidden.record for deed in deeds if isinstance(deed, AskPerson)]
+    assert asked == [AskPerson("the target cannot be seen")]
+
+
+def test_at_all_of_the_traffic_no_verdict_is_promised() -> None:
+    drawn = plan([_promise()], _terms())
+    whole = World(drawn, words={20: Said.PROMOTE_ALL}).run(_rollout(drawn), 60)
+    said = whole.verdict
+    assert isinstance(said, Undecided)
+    assert (said.harm_in_s, said.safe_in_s) == (None, None)
+    assert "nothing runs beside it" in said.why
+
+
 def test_a_long_wait_ends_as_the_strategy_says() -> None:
     drawn = given_plan([_promise(bad=Fraction(0))], _terms(), [(Fraction(1, 5), 30)])
     for when_over, expected in (
@@ -465,8 +510,26 @@ def test_a_target_that_does_not_obey_is_asked_again_and_told_of() -> None:
     assert state.phase is Phase.FAILED
     assert "last seen at" in state.proof
     assert sum(1 for _, _, _, deeds in stubborn.record for deed in deeds if isinstance(deed, RollBack)) > 100
+    asked = [deed.why for _, _, _, deeds in stubborn.record for deed in deeds if isinstance(deed, AskPerson)]
+    assert asked == ["the rollback has not landed after 1.8 min", state.proof]
     late = World(drawn, obeys=lambda second: second < 5 or second > 200, words={20: Said.ABORT})
     assert late.run(_rollout(drawn), 900).phase is Phase.ROLLED_BACK
+
+
+def test_a_target_that_says_0_while_the_canary_is_still_asked_is_found_out() -> None:
+    drawn = plan([_promise()], _terms())
+    begun = World(drawn, words={20: Said.ABORT})
+    state = begun.run(_rollout(drawn), 26)
+    deeds: tuple[Deed, ...] = ()
+    second = 26
+    while not state.phase.over:
+        second += 5
+        still = Measured(NAME, BEGIN + second - 1, 0, 10, canary_at=BEGIN + second - 2)
+        state, deeds = turn(state, Facts(Fraction(0), measured=(still,)), BEGIN + second)
+    assert state.phase is Phase.ROLLED_BACK
+    assert "weight 0 seen at" in state.proof
+    assert "and yet requests of the canary came until" in state.proof
+    assert deeds == (AskPerson(state.proof),)
 
 
 def test_caution_on_the_way_slows_it_down() -> None:

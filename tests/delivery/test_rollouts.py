@@ -67,7 +67,7 @@ spec:
     arms: ARMS
   target:
     shell:
-      setWeight: echo "$TIGHTROPE_WEIGHT" > weight; echo "$TIGHTROPE_WEIGHT" >> asked
+      setWeight: test -e stubborn || echo "$TIGHTROPE_WEIGHT" > weight; echo "$TIGHTROPE_WEIGHT" >> asked
       observe: cat weight
 """
 CANARY = ("canary", "[{weight: 10%, bake: 10s}]", "{field: version, canary: $version, baseline: $previous}")
@@ -185,7 +185,9 @@ class Shop:
         return [one.event.type.split(".")[3] for one in found if ".rollout." in one.event.type]
 
     def _decision(self, request: GateRequest) -> Decision:
-        says = () if self.verdict is Verdict.GO else (Reason("budget-left", "stop", "the budget is spent"),)
+        note = Reason("window-measured", "warn", "the window is measured only in part")
+        stop = Reason("budget-left", self.verdict.value, "the budget is spent")
+        says = (note,) if self.verdict is Verdict.GO else (note, stop)
         ship = ShipHow.GUARDED if self.guarded else ShipHow.STANDARD
         return Decision(
             id="D-1",
@@ -357,7 +359,7 @@ def test_the_gate_is_waited_for_and_asked_for_the_record_twice_only(database: Da
         shop.second()
     waiting = shop.rollouts.view(view.run.id)
     assert (waiting.phase, shop.weights()) == (Phase.GATED, [])
-    assert "the budget is spent" in waiting.step.why
+    assert waiting.step.why == "the gate says stop: the budget is spent"
     assert shop.rollouts.running() == 0
     shop.verdict = Verdict.GO
     assert shop.live(view).phase is Phase.PROMOTED
@@ -393,15 +395,67 @@ def test_a_release_waits_behind_the_one_that_is_under_way_and_says_so(database: 
     assert shop.rollouts.view(behind.run.id).ahead is None
 
 
+def test_one_that_waits_behind_another_is_called_off_at_once(database: Database, tmp_path: Path) -> None:
+    shop = Shop(tmp_path, database)
+    first = shop.rollouts.start(WISH, by="ada")
+    for _ in range(6):
+        shop.second()
+    behind = shop.rollouts.start(replace(WISH, version="v3"), by="ada")
+    with pytest.raises(ConflictError, match="has not begun: it waits behind"):
+        shop.rollouts.say(behind.run.id, Said.PROMOTE, by="bob")
+    off = shop.rollouts.say(behind.run.id, Said.ABORT, by="bob", reason="wrong build")
+    assert (off.phase, off.why) == (Phase.ROLLED_BACK, "aborted by bob: wrong build")
+    assert "never had traffic" in off.proof
+    assert [one.version for one in shop.reports] == ["v2"]
+    assert not shop.rollouts.view(first.run.id).phase.over
+    assert shop.live(first).phase is Phase.PROMOTED
+
+
+def test_what_runs_now_is_looked_up_when_a_release_begins_not_when_it_is_asked_for(
+    database: Database, tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path, database, runs_now="v1")
+    first = shop.rollouts.start(replace(WISH, previous=""), by="ada")
+    shop.second()
+    behind = shop.rollouts.start(replace(WISH, version="v3", previous=""), by="ada")
+    shop.runs_now = "v2"
+    assert shop.live(first).wish.previous == "v1"
+    (tmp_path / "weight").write_text("0\n")
+    for _ in range(4):
+        shop.second()
+    assert shop.rollouts.view(behind.run.id).wish.previous == "v2"
+
+
+def test_a_target_that_does_not_obey_is_asked_again_without_a_rush_and_without_noise(
+    database: Database, tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path, database)
+    view = shop.rollouts.start(WISH, by="ada")
+    for _ in range(4):
+        shop.second()
+    (tmp_path / "stubborn").touch()
+    shop.rollouts.say(view.run.id, Said.PROMOTE, by="ada")
+    for _ in range(60):
+        shop.second()
+    assert (tmp_path / "asked").read_text().split().count("1") in range(10, 35)
+    assert shop.events().count("stepping") == 2
+    held = shop.rollouts.view(view.run.id)
+    assert (held.phase, held.why) == (Phase.STEPPING, "the target has 10 %, and was asked for 100 %")
+    (tmp_path / "stubborn").unlink()
+    assert shop.live(view).phase is Phase.PROMOTED
+
+
 def test_people_are_heard_once_and_a_cancelled_run_goes_back(database: Database, tmp_path: Path) -> None:
     shop = Shop(tmp_path, database)
     view = shop.rollouts.start(WISH, by="ada")
     for _ in range(4):
         shop.second()
     shop.rollouts.say(view.run.id, Said.PAUSE, by="bob")
+    assert shop.rollouts.view(view.run.id).unheard == 1
     for _ in range(40):
         shop.second()
     paused = shop.rollouts.view(view.run.id)
+    assert paused.unheard == 0
     assert (paused.phase, paused.state and paused.state.why) == (Phase.HOLDING, "a person paused it")
     shop.rollouts.say(str(view.run.number), Said.RESUME, by="bob")
     shop.runs.cancel(view.run.id, by="eve", reason="wrong build")
@@ -531,6 +585,8 @@ def test_what_cannot_be_begun_is_refused_at_once(database: Database, tmp_path: P
         shop.rollouts.start(replace(WISH, version=" "), by="ada")
     with pytest.raises(UsageError, match="old version"):
         shop.rollouts.start(replace(WISH, previous=""), by="ada")
+    with pytest.raises(UsageError, match="both called v2"):
+        shop.rollouts.start(replace(WISH, previous="v2"), by="ada")
     shop.remaining = Fraction(0)
     with pytest.raises(UsageError, match="nothing is left of the budget"):
         shop.rollouts.start(WISH, by="ada")

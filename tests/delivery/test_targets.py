@@ -116,6 +116,7 @@ def service() -> Iterator[tuple[str, dict[str, Any], list[tuple[str, str, dict[s
             if document:
                 asked.append((self.command, self.path, {**document, "key": self.headers["idempotency-key"]}))
                 state["weight"] = document["weight"]
+            state["path"] = self.path
             state["token"] = self.headers.get("authorization", "")
             content = json.dumps({"weight": state["weight"]}).encode()
             self.send_response(state["status"])
@@ -148,6 +149,7 @@ def test_a_service_is_asked_with_a_key_for_each_wish(service: Any, tmp_path: Pat
     http = target(TargetType.HTTP, {"url": url, "tokenFrom": {"env": "TOKEN"}}, tmp_path)
     http.set_weight(Fraction(1, 20), "k1")
     assert http.observe().weight == Fraction(1, 20)
+    assert state["path"] == "/shop?service=shop&environment=production&version=v2"
     http.promote("k2")
     assert http.observe().promoted
     http.roll_back("k3")
@@ -226,6 +228,15 @@ def test_a_file_that_nginx_refuses_is_put_back(tmp_path: Path) -> None:
     assert (tmp_path / "weights.conf").read_text() == before
     assert not list(tmp_path.glob(".tightrope-*"))
     assert nginx.arms() == ("127.0.0.1:9002", "127.0.0.1:9001")
+
+
+def test_an_nginx_that_is_gone_is_named_in_its_own_words(tmp_path: Path) -> None:
+    said = "echo '[notice] 7#7: signal process started'; echo '[alert] 7#7: kill(5, 1) failed (3: No such process)'"
+    program = _program(tmp_path / "nginx", f'test "$1" = -t || {{ {{ {said}; }} >&2; exit 1; }}')
+    settings = {"file": "weights.conf", "slots": SLOTS, "probe": "http://127.0.0.1:1/", "program": program}
+    nginx = target(TargetType.NGINX, settings, tmp_path, {"canary": "green", "baseline": "blue"})
+    with pytest.raises(TargetError, match=r"cannot be reloaded.*No such process"):
+        nginx.set_weight(Fraction(1, 20), "k")
 
 
 # --- Kubernetes and Argo --------------------------------------------------------------------------------------------

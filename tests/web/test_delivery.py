@@ -18,6 +18,7 @@ from tests.runs.worlds import Scripted
 from tests.web.standin import World
 from tests.web.test_report import Page
 from tests.web.worlds import WICKED as WICKED_SERVICE
+from tightrope.delivery.canary import ErrorTest
 from tightrope.delivery.changes import DeploymentReport, DeploymentState
 from tightrope.delivery.planner import plan
 from tightrope.delivery.rollout import Phase
@@ -248,6 +249,55 @@ def test_a_rollout_that_does_harm_is_rolled_back_and_says_why() -> None:
     assert {stop.lines for stop in found.stops[ended[0] + 1 :]} <= {("not reached",)}
     assert found.why == ""
     assert found.explained
+
+
+def test_of_two_objectives_only_the_one_that_was_harmed_says_so() -> None:
+    made, turns = rolled(3600, failing=500)
+    assert made.state is not None
+    assert made.state.analysis is not None
+    speed = ErrorTest("speed", Fraction(1, 20), Fraction(1, 20), inflation=Fraction(1))
+    both = replace(made.state.analysis, errors=(*made.state.analysis.errors, speed))
+    harmed, spared = shown(replace(made.state, analysis=both), turns, made.state.turned_at).checks
+    assert (harmed.word, harmed.share) == ("Harm", 1)
+    assert (spared.word, spared.evidence, spared.share) == ("No proof of harm", "1.0 of 40", 0)
+    assert harmed.difference.endswith(" pp")
+    assert re.fullmatch(r"[+−]\d+\.\d\d to [+−]\d+\.\d\d", harmed.band)
+
+
+def test_with_all_of_the_traffic_nothing_is_compared_and_no_verdict_is_promised() -> None:
+    made, turns = rolled(90)
+    assert made.state is not None
+    whole = replace(made.state, phase=Phase.BAKING, weight=Fraction(1), seen=Fraction(1), why="it bakes")
+    assert sentence(whole) == "No alarm at 100 %. It bakes."
+    assert "nothing runs beside it" in shown(whole, turns, whole.turned_at).why.lower()
+
+
+def test_one_that_waits_for_its_gate_shows_no_traffic_and_offers_no_step() -> None:
+    made, turns = rolled(90)
+    assert made.state is not None
+    gated = replace(made.state, phase=Phase.GATED, begun_at=None, stage=None, weight=Fraction(0), seen=Fraction(1))
+    found = shown(gated, turns, made.state.turned_at)
+    assert (found.begun, found.chart, found.checks) == (False, "", ())
+    assert re.fullmatch(r"The release may spend \d.\d\d % of the budget.", found.lead)
+    assert [one.worst for one in found.spending] == [""]
+
+
+def test_one_that_goes_back_offers_no_other_way() -> None:
+    made, turns = rolled(20)
+    assert made.state is not None
+    back = replace(made.state, phase=Phase.ROLLING_BACK, stage=None, weight=Fraction(0))
+    found = shown(back, turns, made.state.turned_at)
+    assert found.returning
+    assert "until weight 0 is seen" in found.lead
+    assert found.stops[-1].lines == ("not reached",)
+
+
+def test_what_could_not_be_followed_and_what_is_in_trouble_is_noted() -> None:
+    made, turns = rolled(90)
+    assert made.state is not None
+    refused = replace(made.state, refused="not promoted: the allowance")
+    found = shown(refused, turns, made.state.turned_at, "nginx is gone")
+    assert found.notes == ("Not promoted: the allowance", "Nginx is gone")
 
 
 def test_every_phase_has_its_sentence() -> None:

@@ -135,8 +135,11 @@ class RolloutDocument(Shape):
     over: bool
     why: str
     created_at: str
+    proof: str | None = Field(None, description="What was seen of its end.")
     decision: str | None = None
-    proof: str | None = None
+    unheard: int = Field(0, description="Words of people that its next turn will hear.")
+    refused: str | None = Field(None, description="Why the last word of a person could not be followed.")
+    trouble: str | None = Field(None, description="What target or telemetry complain of now.")
     weight: float | None = None
     seen_weight: float | None = None
     stage: int | None = None

@@ -32,6 +32,7 @@ KINDS = ("feature", "config", "reliability", "security", "emergency", "rollback"
 Document = dict[str, Any]
 _CODES = {"promoted": 0, "rolled back": 3, "failed": 5}
 _LOOKS_S = 0.5
+_HEARD_LOOKS_S, _HEARD_WITHIN_S = 0.1, 10
 _HISTORY_WITHIN_S = 120
 
 
@@ -83,7 +84,8 @@ def plan(
     """Plan the fastest rollout of SERVICE whose worst case stays inside the allowance.
 
     It tells the weights and bakes, what the release can cost at most, and what regression would show in what time. A
-    RolloutStrategy of the service is followed, unless one of the options below it says otherwise.
+    RolloutStrategy of the service is followed; an option takes the place of what it says, and then the steps are
+    planned anew.
     Where the policy's state asks for care, the plan is guarded: half of the allowance, smaller steps, longer bakes.
     Exit 0 with a plan, 3 where no weight fits.
     """
@@ -108,12 +110,23 @@ def plan(
         found = assess_specs(specs, choose(specs, (service,)), at=at, incidents=known, strict=strict, tell=tell)
     strategy = next((one for one in specs.rollouts if (one.service, one.environment) == (service, environment)), None)
     context = click.get_current_context()
-    names = ("allowance", "evaluate_every", "act_within", "longest_bake", "cluster_guard")
-    asked = any(context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE for name in names)
-    if strategy is not None and not asked:
+    fields: dict[str, tuple[str, Any]] = {
+        "allowance": ("allowance", share),
+        "evaluate_every": ("evaluate_s", evaluate_s),
+        "act_within": ("act_s", act_s),
+        "longest_bake": ("longest_bake_s", longest_s),
+        "cluster_guard": ("cluster_guard", guard),
+    }
+    command_line = click.core.ParameterSource.COMMANDLINE
+    asked = dict(field for name, field in fields.items() if context.get_parameter_source(name) is command_line)
+    if strategy is not None:
+        from dataclasses import replace
+
         from tightrope.delivery.rollouts.usecases import plan_by
 
-        drawn = plan_by(strategy, standing_of(found, strategy.slos))
+        drawn = plan_by(
+            replace(strategy, **asked, steps=() if asked else strategy.steps), standing_of(found, strategy.slos)
+        )
     else:
         terms = planner.Terms(
             allowance=share,
@@ -296,7 +309,7 @@ def promote(name: str, data: str, server: str, form: str, whole: bool, reason: s
     """Take the next step now, without waiting for its bake or a proof; the allowance holds all the same."""
     with _desk(server, data) as desk:
         found = _meant(desk, name, running=True)
-        _answer(desk.tell(str(found["id"]), "promote", {"all": whole, "reason": reason}), form)
+        _answer(heard(desk, found, "promote", {"all": whole, "reason": reason}), form)
 
 
 @rollout.command()
@@ -310,11 +323,10 @@ def abort(name: str, data: str, server: str, form: str, reason: str, no_watch: b
     """Roll back; no gate is asked."""
     with _desk(server, data) as desk:
         found = _meant(desk, name, running=True)
-        told = desk.tell(str(found["id"]), "abort", {"reason": reason})
         if no_watch:
-            _answer(told, form)
+            _answer(heard(desk, found, "abort", {"reason": reason}), form)
         else:
-            _watch(desk, told, form, alone=False)
+            _watch(desk, desk.tell(str(found["id"]), "abort", {"reason": reason}), form, alone=False)
 
 
 @rollout.command()
@@ -327,7 +339,7 @@ def pause(name: str, data: str, server: str, form: str, reason: str) -> None:
     """Let it keep its weight until somebody resumes it; harm takes it back all the same."""
     with _desk(server, data) as desk:
         found = _meant(desk, name, running=True)
-        _answer(desk.tell(str(found["id"]), "pause", {"reason": reason}), form)
+        _answer(heard(desk, found, "pause", {"reason": reason}), form)
 
 
 @rollout.command()
@@ -340,7 +352,7 @@ def resume(name: str, data: str, server: str, form: str, reason: str) -> None:
     """Let a rollout that was paused go on."""
     with _desk(server, data) as desk:
         found = _meant(desk, name, running=True)
-        _answer(desk.tell(str(found["id"]), "resume", {"reason": reason}), form)
+        _answer(heard(desk, found, "resume", {"reason": reason}), form)
 
 
 @rollout.command("list")
@@ -372,7 +384,7 @@ def list_(data: str, server: str, form: str, service: str, running: bool, limit:
         ]
         for one in found
     ]
-    header = ["no", "service", "environment", "version", "phase", "weight", "begun", "why"]
+    header = ["no", "service", "environment", "version", "phase", "weight", "created", "why"]
     for line in table(rows, right=(0, 5), header=header if rows else (), expendable=(7, 6)):
         say(line)
 
@@ -398,6 +410,21 @@ def replay(name: str, data: str, server: str, form: str) -> None:
         say(f"DIFFERS  rollout {found['number']} · from turn {told['differsAtTurn']} of {told['turns']} on", bold=True)
     if not told["agrees"]:
         raise click.exceptions.Exit(3)
+
+
+def heard(desk: Desk, one: Document, verb: str, document: Document) -> Document:
+    """Tell a rollout something, and wait a moment until it has heard it: what it answers is what it does now."""
+    import time
+
+    found = desk.tell(str(one["id"]), verb, document)
+    for _ in range(round(_HEARD_WITHIN_S / _HEARD_LOOKS_S)):
+        if found["over"] or not found.get("unheard"):
+            return found
+        time.sleep(_HEARD_LOOKS_S)
+        found = desk.rollout(str(one["id"]))
+    if found.get("unheard"):
+        warn("it is written down, and was not heard yet: rollout status tells when it is")
+    return found
 
 
 # --- watching -------------------------------------------------------------------------------------------------------
@@ -443,18 +470,28 @@ class _Screen:
         self._last: tuple[Any, ...] = ()
 
     def show(self, one: Document) -> None:
-        """Draw it as it is now."""
+        """Draw it as it is now; a line that is too long for the terminal is broken here, so that all are counted."""
         lines = progress_lines(one, alone=self._alone)
         if self._live:
             self._clear()
-            for line in lines:
+            drawn = [part for line in lines for part in broken(line, self._columns())]
+            for line in drawn:
                 click.echo(fitted(line), err=True)
-            self._drawn = len(lines)
+            self._drawn = len(drawn)
             return
         now = (one["phase"], one.get("weight"), one.get("paused"))
         if now != self._last and not quiet():
             click.echo(fitted(lines[0].strip()), err=True)
         self._last = now
+
+    def _columns(self) -> int:
+        """Columns of the terminal that stderr is, whatever stdout is; a terminal may not know."""
+        import os
+        import sys
+
+        with suppress(OSError, ValueError):
+            return os.get_terminal_size(sys.stderr.fileno()).columns or 100
+        return 100
 
     def close(self) -> None:
         """Leave the screen to what follows."""
@@ -464,6 +501,15 @@ class _Screen:
         if self._live and self._drawn:
             click.echo(f"\x1b[{self._drawn}F\x1b[J", nl=False, err=True)
             self._drawn = 0
+
+
+def broken(line: str, columns: int) -> list[str]:
+    """A line as so many as it takes."""
+    import textwrap
+
+    return textwrap.wrap(
+        line, max(40, columns - 1), subsequent_indent="    ", replace_whitespace=False, break_on_hyphens=False
+    ) or [""]
 
 
 def progress_lines(one: Mapping[str, Any], *, alone: bool) -> list[str]:
@@ -482,14 +528,16 @@ def progress_lines(one: Mapping[str, Any], *, alone: bool) -> list[str]:
         verdicts = [each for each in (said["harmInSeconds"], said["safeInSeconds"]) if each is not None]
         if verdicts and said["verdict"] == "undecided":
             parts.append(f"verdict in ~{span_text(max(1, min(verdicts)))}")
-    first = f"..  {one['phase']:<10}{_percent(one.get('weight')):>6}    {', '.join(parts) or one['why']}"
+    trouble = one.get("trouble")
+    why = f"{one['why']}; {trouble}" if trouble else one["why"]
+    first = f"..  {one['phase']:<12}{_percent(one.get('weight')):>6}    {', '.join(parts) or why}"
     if not objectives or not one.get("begunAt"):
         return [first]
     worst = max(objectives, key=lambda each: (each["spentShare"] or 0) / (each["allowanceShare"] or 1))
     spent = f"spent {_share(worst['spentShare'])} of {_share(worst['allowanceShare'])} % budget"
     flight = f" · worst case of this step {_share(worst['worstShare'])} %" if worst["worstShare"] is not None else ""
     keys = "Ctrl-C pauses, again rolls back" if alone else "Ctrl-C pauses, again lets go"
-    return [first, f"    {spent}{flight} · {keys}", f"    {one['why']}"]
+    return [first, f"    {spent}{flight} · {keys}", f"    {why}"]
 
 
 def _points(difference: Mapping[str, float]) -> str:
@@ -506,6 +554,10 @@ def _answer(one: Document, form: str) -> None:
     say(f"{word}  {one['service']} · {one['version']} · {one['environment']} · rollout {one['number']}", bold=True)
     if one["why"]:
         say(f"  why      {one['why']}")
+    if one.get("trouble"):
+        say(f"  trouble  {one['trouble']}")
+    if one.get("refused") and not one["over"]:
+        say(f"  refused  {one['refused']}")
     if one.get("proof"):
         say(f"  proof    {one['proof']}")
     if not one["over"] and one.get("stage"):
@@ -515,7 +567,8 @@ def _answer(one: Document, form: str) -> None:
     if said:
         say(f"  evidence {said['text']} of harm")
         for each in said["explanations"]:
-            say(f"           {each['slo']}: {each['text']}")
+            if each["bad"]:
+                say(f"           {each['slo']}: {each['text']}")
     for each in one.get("objectives") or []:
         of = f"{each['canaryBad']:,} bad of {each['canaryTotal']:,} requests"
         shares = f"{_share(each['spentShare'])} of {_share(each['allowanceShare'])} % budget spent"

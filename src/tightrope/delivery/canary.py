@@ -249,9 +249,27 @@ def raise_weight(state: Analysis) -> Analysis:
 
 def evidence_of_harm(state: Analysis) -> int:
     """The evidence of harm as of now, all tests averaged; billionths of a nat."""
-    parts = [worth(_floats(one.harm, WORSE_STAKES)) for one in state.errors]
-    parts += [worth(_floats(one.harm, TILT_STAKES)) for one in state.latencies]
-    return _nano(averaged([float(one) for one in parts]))
+    return _nano(averaged(list(_evidence_of_each(state).values())))
+
+
+def evidence_of_each(state: Analysis, alpha: Fraction) -> dict[str, tuple[int, int]]:
+    """The evidence of harm of each test as of now, and what it takes to bring the mean of all over the bound alone.
+
+    Both in billionths of a nat.
+    """
+    alone = bound_nano(alpha) + _nano(math.log(len(state.tests)))
+    return {name: (_nano(found), alone) for name, found in _evidence_of_each(state).items()}
+
+
+def _evidence_of_each(state: Analysis) -> dict[str, float]:
+    """The log evidence of harm of each test by itself."""
+    found = {one.name: float(worth(_floats(one.harm, WORSE_STAKES))) for one in state.errors}
+    return found | {one.name: float(worth(_floats(one.harm, TILT_STAKES))) for one in state.latencies}
+
+
+def evidence_text(found_nano: int, bound_nano: int) -> str:
+    """Evidence for people, beside its bound: ``1.3 of 20``."""
+    return f"{_odds(found_nano)} of {_odds(bound_nano)}"
 
 
 def _counted(test: ErrorTest, batch: Batch | LatencyBatch | None) -> ErrorTest:
@@ -416,7 +434,7 @@ class Verdict:
     @property
     def evidence(self) -> str:
         """The evidence of harm for people, beside its bound: ``1.3 of 20``."""
-        return f"{_odds(self.harm_nano)} of {_odds(self.bound_nano)}"
+        return evidence_text(self.harm_nano, self.bound_nano)
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,10 +501,8 @@ def _explained(test: ErrorTest) -> Explanation:
 
 
 def _why_harm(state: Analysis, explanations: Sequence[Explanation]) -> str:
-    strongest = max(
-        [(float(worth(_floats(one.harm, WORSE_STAKES))), one.name) for one in state.errors]
-        + [(float(worth(_floats(one.harm, TILT_STAKES))), one.name) for one in state.latencies]
-    )[1]
+    each = _evidence_of_each(state)
+    strongest = max(each, key=lambda name: (each[name], name))
     said = next((str(one) for one in explanations if one.name == strongest), "the canary is slower than the baseline")
     return f"{strongest}: {said}"
 
@@ -548,10 +564,10 @@ def _reached(
 
 
 def _odds(nano: int) -> str:
-    """Evidence for people: how many times more likely; ``1.3``, ``20``, ``3e+12``."""
+    """Evidence for people: how many times more likely; ``1.3``, ``20``, ``71,808``."""
     nats = nano / NANO
     if nats > math.log(1e6):
-        return f"1e+{nats / math.log(10):.0f}"
+        return "over 1,000,000"
     text = f"{math.exp(max(nats, -30)):.3g}" if nats >= math.log(10) else f"{math.exp(max(nats, -30)):.1f}"
     return text if "e" not in text else f"{math.exp(nats):,.0f}"
 

@@ -125,7 +125,7 @@ class Terms:
     def __post_init__(self) -> None:
         if not 0 < self.allowance <= 1:
             raise UsageError(
-                f"a release cannot be allowed {float(self.allowance):.4g} of the budget",
+                f"a release cannot be allowed {_percent(self.allowance)} of the budget",
                 remedy="give a share above 0 and at most 100 %",
             )
         if self.longest_s < self.reaction.total_s:
@@ -367,8 +367,17 @@ def _stages(
     before = sorted({one for one in (first, between) if one is not None})
     ladder = [(weight, _slowest(promises, weight, Fraction(0), terms), _SHOWS_HALF) for weight in before]
     if watched is None:
-        ladder = [(weight, min(told or reaction_s, terms.longest_s), says) for weight, told, says in ladder]
-        ladder.append((proof, terms.longest_s, "shows what it can"))
+        compared = any(not one.unit_s for one in promises)
+        can = "shows what it can" if compared else "watched for slices that turn bad"
+        ladder = [
+            (
+                weight,
+                min(told or reaction_s, terms.longest_s),
+                says if compared and told is not None and told <= terms.longest_s else can,
+            )
+            for weight, told, says in ladder
+        ]
+        ladder.append((proof, terms.longest_s, can))
     else:
         purpose = f"shows {watched}× the errors" if watched else _SHOWS_HALF
         told = _slowest(promises, proof, watched, terms)

@@ -25,6 +25,10 @@ NOTHING, ALL = Fraction(0), Fraction(1)
 PAGES_AT = Fraction(72, 5)
 """The burn rate at which somebody is paged: 2 % of a 30-day budget in an hour."""
 
+NEVER_BEGAN = "the new version never had traffic from this rollout"
+"""The proof of one that ended before its first weight."""
+
+_ALONE = "nothing runs beside it to compare with: it is held against the promise itself"
 _FEWEST_BAD = 5
 GIVE_UP_S = 3600
 """For how long a target is asked again for what does not land; then its state is unknown, and a person is told."""
@@ -200,6 +204,7 @@ class Rollout:
         why: What it waits for, or why it ended; one sentence.
         told: The last thing a person was asked for.
         heard: Row of the last word that was heard.
+        refused: Why the last word could not be followed; empty: it was.
         paused, slowed, waived: A person paused it; the policy asked for care on the way; the proof was waived.
         unreached_at: Since when the target cannot be seen.
         decision: Of the gate.
@@ -226,6 +231,7 @@ class Rollout:
     why: str = ""
     told: str = ""
     heard: int = 0
+    refused: str = ""
     paused: bool = False
     slowed: bool = False
     waived: bool = False
@@ -241,8 +247,13 @@ class Rollout:
 
     @property
     def verdict(self) -> Safe | Undecided | Harm | None:
-        """What the evidence says; None without any that could."""
-        return None if self.analysis is None else verdict(self.analysis, self.rules)
+        """What the evidence says; None without any that could. At all of the traffic no more of it is to come."""
+        if self.analysis is None:
+            return None
+        said = verdict(self.analysis, self.rules)
+        if self.weight == ALL and isinstance(said, Undecided):
+            return replace(said, why=_ALONE, harm_in_s=None, safe_in_s=None)
+        return said
 
 
 def prepared(plan: Plan, conduct: Conduct, analysis: Analysis | None, now: int) -> Rollout:
@@ -312,7 +323,8 @@ def turn(state: Rollout, facts: Facts, now: int) -> tuple[Rollout, tuple[Deed, .
     following = _counted(following, facts)
     following, said = _heard(following, facts)
     if Said.ABORT in said and following.phase is not Phase.ROLLING_BACK:
-        return _going_back(following, now, _by(facts, "aborted"))
+        last = next(one for one in reversed(facts.words) if one.said is Said.ABORT)
+        return _going_back(following, now, aborted_by(last.by, last.reason))
     match following.phase:
         case Phase.PREPARING | Phase.GATED:
             return _before(following, facts, now)
@@ -380,17 +392,31 @@ def _counted(state: Rollout, facts: Facts) -> Rollout:
 def _heard(state: Rollout, facts: Facts) -> tuple[Rollout, frozenset[Said]]:
     """Take in what people said, in order; of pausing and going on the last word counts."""
     fresh = [one for one in facts.words if one.row > state.heard]
+    if not fresh:
+        return state, frozenset()
     paused = state.paused
     for one in fresh:
         paused = one.said is Said.PAUSE or (paused and one.said not in {Said.RESUME, Said.PROMOTE, Said.PROMOTE_ALL})
-    heard = max((one.row for one in fresh), default=state.heard)
-    return replace(state, heard=heard, paused=paused), frozenset(one.said for one in fresh)
+    refused = _out_of_place(state.phase, fresh[-1].said)
+    heard = max(one.row for one in fresh)
+    return replace(state, heard=heard, paused=paused, refused=refused), frozenset(one.said for one in fresh)
 
 
-def _by(facts: Facts, what: str) -> str:
-    """Who said the last of it, and why."""
-    last = facts.words[-1]
-    return f"{what} by {last.by}" + (f": {last.reason}" if last.reason else "")
+def _out_of_place(phase: Phase, said: Said) -> str:
+    """Why a word changes nothing in this phase; empty: it does."""
+    pushes = said in {Said.PROMOTE, Said.PROMOTE_ALL}
+    if pushes and phase in {Phase.PREPARING, Phase.GATED}:
+        return "not promoted: it has not begun, and the gate comes first"
+    if said is not Said.ABORT and phase is Phase.ROLLING_BACK:
+        return f"{said}: too late, it is rolling back"
+    if said is Said.PAUSE and phase is Phase.PROMOTING:
+        return "pause: too late, it is being promoted; abort still takes it back"
+    return ""
+
+
+def aborted_by(who: str, reason: str) -> str:
+    """Say who called it off, and why."""
+    return f"aborted by {who}" + (f": {reason}" if reason else "")
 
 
 # --- before it begins -----------------------------------------------------------------------------------------------
@@ -450,13 +476,22 @@ def _stepping(
     state, again = _put_right(state, facts, now)
     if again:
         return state, again
+    lost = f"the target cannot be seen: {facts.trouble or 'no answer'}" if facts.seen is None else ""
     exposed = _exposed(state, since_s)
     if Said.PROMOTE in said or Said.PROMOTE_ALL in said:
-        return _pushed(state, progress, now, whole=Said.PROMOTE_ALL in said)
+        refused = lost or _not_pushed(state, progress, whole=Said.PROMOTE_ALL in said)
+        if not refused:
+            return _pushed(state, now, whole=Said.PROMOTE_ALL in said)
+        state = replace(state, refused=f"not promoted: {refused}")
     if state.paused:
         return replace(state, phase=Phase.HOLDING, why="a person paused it"), ()
+    if lost:  # for a moment that is nothing: nginx reloads
+        brief = now - (state.unreached_at or now) < reaction.act_s and not late
+        asked = "the target cannot be seen" if unwatched > conduct.lost_after_s else ""
+        return (replace(state, why=lost), ()) if brief else _held(state, lost, late, asked)
     if late and conduct.when_over is WhenOver.PROMOTE and not exposed and since_s >= reaction.total_s:
-        return _pushed(state, progress, now, whole=False)
+        refused = _not_pushed(state, progress, whole=False)
+        return _held(state, f"not promoted: {refused}", late) if refused else _pushed(state, now, whole=False)
     if step.act in {Act.RAISE, Act.DONE} and exposed:
         return _held(state, exposed, late)
     if step.act is Act.RAISE:
@@ -469,6 +504,8 @@ def _stepping(
     compared = state.weight < ALL and since_s >= reaction.total_s
     silent = compared and isinstance(said_now, Undecided) and said_now.silent
     why = step.why + (f" ({facts.trouble})" if blind and facts.trouble else "")
+    if silent and not blind and any(one.at_stage for one in state.tallies):
+        why = "no request of the old version is known to compare with: check what the telemetry calls it"
     if blind or silent or late:
         return _held(state, why, late)
     return replace(state, phase=Phase.STEPPING if state.settled_at is None else Phase.BAKING, why=why), ()
@@ -538,26 +575,37 @@ def _exposed(state: Rollout, since_s: int) -> str:
     return ""
 
 
-def _pushed(state: Rollout, progress: Progress, now: int, *, whole: bool) -> tuple[Rollout, tuple[Deed, ...]]:
-    """Take the next step at a person's word: no bake and no proof is waited for, but the allowance holds."""
+def _pushed(state: Rollout, now: int, *, whole: bool) -> tuple[Rollout, tuple[Deed, ...]]:
+    """Take the next step at a person's word: no bake and no proof is waited for."""
+    number = _pushed_to(state, whole=whole)
+    if number is None:
+        return replace(state, phase=Phase.PROMOTING, why="promoted by a person", moved_at=now), (Promote(),)
+    after = state.plan.stages[number]
+    return _moved(replace(state, waived=True), NextStep(Act.RAISE, after.weight, number, after.purpose), now)
+
+
+def _pushed_to(state: Rollout, *, whole: bool) -> int | None:
+    """The stage that a person's word leads to; None: it has all of the traffic already."""
     assert state.stage is not None
     last = len(state.plan.stages) - 1
-    if state.stage == last:
-        return replace(state, phase=Phase.PROMOTING, why="promoted by a person", moved_at=now), (Promote(),)
-    number = last if whole else state.stage + 1
-    after = state.plan.stages[number]
-    ahead = state.plan.terms.reaction.evaluate_s + state.plan.terms.reaction.act_s
-    refused = ""
-    if max(progress.unseen_s) > state.plan.terms.reaction.measure_s:
-        refused = "nothing is measured, and no weight is raised blindly"
-    elif after.reserved and any(
+    return None if state.stage == last else last if whole else state.stage + 1
+
+
+def _not_pushed(state: Rollout, progress: Progress, *, whole: bool) -> str:
+    """Why a person's word is not enough: the allowance holds all the same. Empty: it is."""
+    number = _pushed_to(state, whole=whole)
+    if number is None:
+        return ""
+    after, reaction = state.plan.stages[number], state.plan.terms.reaction
+    if max(progress.unseen_s) > reaction.measure_s:
+        return "nothing is measured, and no weight is raised blindly"
+    ahead = reaction.evaluate_s + reaction.act_s
+    if after.reserved and any(
         spent + one.worst(after.weight, unseen + ahead) > state.plan.terms.allowance_of(one)
         for one, spent, unseen in zip(state.plan.promises, progress.spent, progress.unseen_s, strict=True)
     ):
-        refused = f"what is left of the allowance does not bear {_percent(after.weight)}"
-    if refused:
-        return replace(state, phase=Phase.HOLDING, why=f"not promoted: {refused}"), ()
-    return _moved(replace(state, waived=True), NextStep(Act.RAISE, after.weight, number, after.purpose), now)
+        return f"what is left of the allowance does not bear {_percent(after.weight)}"
+    return ""
 
 
 def _put_right(state: Rollout, facts: Facts, now: int) -> tuple[Rollout, tuple[Deed, ...]]:
@@ -583,8 +631,9 @@ def _moved(state: Rollout, step: NextStep, now: int) -> tuple[Rollout, tuple[Dee
         moved_at=now,
         analysis=analysis,
         tallies=tuple(replace(one, at_stage=0, bad_at_stage=0) for one in state.tallies),
-        why=step.why,
+        why=step.why if step.act is Act.LOWER else f"{_percent(step.weight)} was asked for",
         told="",
+        refused="",
     )
     return moved, (SetWeight(step.weight),)
 
@@ -610,7 +659,10 @@ def _landing(state: Rollout, facts: Facts, now: int) -> tuple[Rollout, tuple[Dee
             last = "never seen" if state.seen is None else f"last seen at {_percent(state.seen)}"
             proof = f"the rollback was asked for again and again for {span_text(GIVE_UP_S)}; the target was {last}"
             return replace(state, phase=Phase.FAILED, ended_at=now, proof=proof), (AskPerson(proof),)
-        return state, (RollBack(),)
+        asked = f"the rollback has not landed after {span_text(3 * reaction.total_s)}"
+        if now - state.moved_at <= 3 * reaction.total_s or state.told == asked:
+            return state, (RollBack(),)
+        return replace(state, told=asked), (RollBack(), AskPerson(asked))
     waited = now - state.settled_at
     landed_at = state.settled_at + reaction.act_s
     counted = [one for one in state.tallies if one.until is not None]
@@ -628,12 +680,12 @@ def _landing(state: Rollout, facts: Facts, now: int) -> tuple[Rollout, tuple[Dee
         proof += f", its last request {ended}, measured to {time_text(measured)}"
     else:
         proof += f", and yet requests of the canary came until {time_text(latest or now)}"
-    return replace(state, phase=Phase.ROLLED_BACK, ended_at=now, proof=proof), ()
+    deeds = (AskPerson(proof),) if told and not quiet else ()
+    return replace(state, phase=Phase.ROLLED_BACK, ended_at=now, proof=proof), deeds
 
 
 def _gone(state: Rollout, now: int, why: str) -> Rollout:
-    proof = "the new version never had traffic from this rollout"
-    return replace(state, phase=Phase.ROLLED_BACK, ended_at=now, why=why, proof=proof)
+    return replace(state, phase=Phase.ROLLED_BACK, ended_at=now, why=why, proof=NEVER_BEGAN)
 
 
 def _ending(state: Rollout, facts: Facts, now: int) -> tuple[Rollout, tuple[Deed, ...]]:
@@ -652,9 +704,19 @@ def _ending(state: Rollout, facts: Facts, now: int) -> tuple[Rollout, tuple[Deed
     return state, (Promote(),)
 
 
-def again_s(state: Rollout) -> int:
-    """When the next turn is due at the latest, seconds from now."""
-    return state.plan.terms.reaction.evaluate_s
+def again_s(state: Rollout, deeds: tuple[Deed, ...], done: tuple[Deed, ...], before: Phase) -> int:
+    """When the next turn is due, seconds from now: at once where there is something new to do, or to tell.
+
+    Args:
+        state: As the turn left it.
+        deeds: What it wants done, and *done* what was done just before it: the same again is not asked for in a rush.
+        before: The phase before it.
+    """
+    reaction = state.plan.terms.reaction
+    if state.phase.over or state.phase is not before or any(one not in done for one in deeds):
+        return 0
+    brisk = bool(deeds) and state.turned_at - state.moved_at < reaction.act_s
+    return 1 if brisk else reaction.evaluate_s
 
 
 def _percent(share: Fraction) -> str:

@@ -213,6 +213,7 @@ def rollout_document(view: View, now: int) -> dict[str, Any]:
         "over": view.phase.over or view.step.state.over,
         "why": view.why,
         "createdAt": time_text(run.created_at),
+        "proof": view.proof or None,
     }
     if state is None:
         return known
@@ -221,7 +222,9 @@ def rollout_document(view: View, now: int) -> dict[str, Any]:
     reach = state.plan.terms.reaction.total_s
     return known | {
         "decision": state.decision or None,
-        "proof": state.proof or None,
+        "unheard": view.unheard,
+        "refused": state.refused or None,
+        "trouble": view.trouble or None,
         "weight": number(state.weight),
         "seenWeight": number(state.seen),
         "stage": None if state.stage is None else state.stage + 1,

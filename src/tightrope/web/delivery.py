@@ -101,7 +101,9 @@ def delivery(visit: Visit) -> Response:
     """Say what is on its way, and what came of the last ones."""
     service, before = visit.asked("service"), visit.number("before")
     found = [one for one in _runs(visit, service, before) if _seen(visit, one)]
-    rows = [_run_row(one, visit.now) for one in found[:RUNS_A_PAGE]]
+    ahead = {one.group: one for one in found if one.state in {RunState.RUNNING, RunState.UNKNOWN}}
+    rows = [_run_row(one, visit.now, ahead.get(one.group)) for one in found[:RUNS_A_PAGE]]
+    troubles = visit.server.pipelines.trouble.items()
     deployed = [
         one for one in visit.server.deliveries.deployments(service=service, limit=60) if _sees(visit, one.service)
     ]
@@ -120,6 +122,7 @@ def delivery(visit: Visit) -> Response:
         services=[one.line.service for one in visit.board.posts][:2_000],
         deployed=_deployment_rows(deployed)[:20],
         findings=findings,
+        troubles=[(name, why) for name, why in sorted(troubles) if _sees_pipeline(visit, name)],
     )
 
 
@@ -168,9 +171,18 @@ def _sees(visit: Visit, service: str) -> bool:
     return visit.actor.may(Permission.READ, service)
 
 
-def _run_row(one: Run, now: int) -> RunRow:
+def _sees_pipeline(visit: Visit, name: str) -> bool:
+    try:
+        return _sees(visit, visit.server.pipelines.definition(name).service)
+    except NotFoundError:
+        return False  # it was taken away since
+
+
+def _run_row(one: Run, now: int, ahead: Run | None = None) -> RunRow:
     word, tone = _RUNS[one.state]
-    return RunRow(one, title_of(one) or one.kind, word, tone, _took(one.started_at, one.finished_at, now), _told(one))
+    queued = one.state is RunState.QUEUED and ahead is not None
+    told = f"behind run {ahead.number}" if queued and ahead else _told(one)
+    return RunRow(one, title_of(one) or one.kind, word, tone, _took(one.started_at, one.finished_at, now), told)
 
 
 def _took(started: int | None, finished: int | None, now: int) -> str:
@@ -248,6 +260,7 @@ def run(visit: Visit) -> Response:
         rollout=rollout,
         decided=decided,
         decided_word=verdict_word(decided.record.decision) if decided is not None else None,
+        artifacts=[one for step in one.steps for one in step.outcome.get("artifacts", ())],
         unknown=[row for row in steps if row.step.state is StepState.UNKNOWN],
         may_run=visit.actor.may(Permission.RUN, one.service),
         recent=[_run_row(other, visit.now) for other in recent],
@@ -293,7 +306,9 @@ def run_sentence(one: Run, now: int, ahead: Run | None = None) -> str:
     match one.state:
         case RunState.QUEUED:
             before = f"run {ahead.number}" if ahead else "another run"
-            return f"Queued: {before} of {one.group} is under way." if one.group else "Queued."
+            held = ahead is not None and ahead.state is RunState.UNKNOWN
+            how = "waits for somebody to say what became of it" if held else "is under way"
+            return f"Queued: {before} of {one.group.partition('/')[2] or one.group} {how}." if one.group else "Queued."
         case RunState.RUNNING:
             done = sum(step.state.over for step in one.steps)
             return f"{sentence_case(told or 'Running')}; {done} of {len(one.steps)} steps are over."
@@ -311,7 +326,9 @@ def run_sentence(one: Run, now: int, ahead: Run | None = None) -> str:
 def _step_row(one: Run, step: Step, now: int) -> StepRow:
     word, tone, kind = _STEPS[step.state]
     log = "" if step.kind in _SILENT else f"/delivery/runs/{one.number}/steps/{quote(step.name, safe='')}"
-    says = step.why or str(step.outcome.get("says", ""))
+    if step.outcome.get("skipped"):
+        word, tone, kind = _STEPS[StepState.SKIPPED]
+    says = str(step.outcome.get("skipped") or step.why or step.outcome.get("says", ""))
     return StepRow(step, word, tone, kind, _took(step.started_at, step.finished_at, now), says, log)
 
 
@@ -335,7 +352,7 @@ def _rollout(visit: Visit, one: Run) -> Shown | None:
     view = visit.server.rollouts.view(one.id)
     if view.state is None:
         return None
-    return shown(view.state, visit.server.rollouts.turns(one.id), visit.now)
+    return shown(view.state, visit.server.rollouts.turns(one.id), visit.now, view.trouble)
 
 
 def _decision(visit: Visit, one: Run, rollout: Shown | None) -> Kept | None:

@@ -11,9 +11,10 @@ from typing import Any
 
 from tightrope.base.units import percent_text, span_text
 from tightrope.budget.words import amount_text, sentence_case
-from tightrope.delivery.canary import Harm, LatencyTest, Safe, Undecided
+from tightrope.delivery.canary import Harm, LatencyTest, Safe, Undecided, evidence_of_each, evidence_text
+from tightrope.delivery.canary import difference as difference_of
 from tightrope.delivery.planner import Cost, Promise
-from tightrope.delivery.rollout import Phase, Rollout
+from tightrope.delivery.rollout import ALL, Phase, Rollout
 from tightrope.delivery.rollouts.usecases import Shown as Turn
 from tightrope.web.charts import ticks
 from tightrope.web.marks import opened, safe
@@ -48,6 +49,7 @@ class Check:
     """What one test says: counts of both arms, the difference, and how far the evidence of harm has come.
 
     Attributes:
+        band: Which differences are still believable, whenever one looks; percentage points.
         share: Of the way from no evidence to the bound, by its logarithm: 0 to 1.
     """
 
@@ -55,6 +57,7 @@ class Check:
     canary: str
     baseline: str
     difference: str
+    band: str
     evidence: str
     share: float
     word: str
@@ -84,17 +87,20 @@ class Shown:
     stops: tuple[Stop, ...]
     checks: tuple[Check, ...]
     why: str
+    notes: tuple[str, ...]
     explained: tuple[str, ...]
     spending: tuple[Spending, ...]
     over: bool
+    begun: bool
+    returning: bool
     paused: bool
     decision: str
     chart: str
     narrow: str
 
 
-def shown(state: Rollout, turns: Sequence[Turn], now: int) -> Shown:
-    """Set a rollout as it stands, with all its *turns* until now."""
+def shown(state: Rollout, turns: Sequence[Turn], now: int, trouble: str = "") -> Shown:
+    """Set a rollout as it stands, with all its *turns* until now, and what its target or telemetry complain of."""
     word, tone = _TONES[state.phase]
     judged = state.verdict
     return Shown(
@@ -105,9 +111,12 @@ def shown(state: Rollout, turns: Sequence[Turn], now: int) -> Shown:
         stops=tuple(_stops(state, turns, now)),
         checks=tuple(_checks(state)),
         why=_why(state),
+        notes=() if state.phase.over else tuple(sentence_case(one) for one in (state.refused, trouble) if one),
         explained=() if judged is None else tuple(f"{one.name}: {one}" for one in judged.explanations if one.bad),
         spending=tuple(_spending(state)),
         over=state.phase.over,
+        begun=state.begun_at is not None,
+        returning=state.phase is Phase.ROLLING_BACK,
         paused=state.paused,
         decision=state.decision,
         chart=evidence_chart(state, turns),
@@ -145,6 +154,8 @@ def _finding(state: Rollout) -> str:
             return "Harm"
         case Safe():
             return "Proven to do no harm"
+        case _ if state.weight == ALL:
+            return "No alarm"
         case Undecided(silent=True) | None:
             return "Nothing to compare yet"
         case _:
@@ -153,6 +164,8 @@ def _finding(state: Rollout) -> str:
 
 def _expected(state: Rollout) -> str:
     judged = state.verdict
+    if state.weight == ALL and not isinstance(judged, Harm):
+        return f" {sentence_case(state.why)}."
     if not isinstance(judged, Undecided):
         return ""
     if judged.safe_in_s is not None:
@@ -177,6 +190,8 @@ def _lead(state: Rollout) -> str:
     if state.phase.over:
         proof = _INSTANT.sub(r"\1", state.proof)
         return f"{sentence_case(proof)}{' UTC' if proof != state.proof else ''}." if proof else ""
+    if state.phase is Phase.ROLLING_BACK:
+        return "The old version is asked to take all of the traffic, again and again until weight 0 is seen."
     dearest = max(
         ((_share(one, worst), _share(one, cost.at_most)) for one, worst, cost in _dangers(state)),
         key=lambda each: each[0] or 0,
@@ -184,6 +199,8 @@ def _lead(state: Rollout) -> str:
     )
     if dearest[0] is None or dearest[1] is None:
         return ""
+    if state.begun_at is None:
+        return f"The release may spend {percent_text(dearest[1], 2)} of the budget."
     return (
         f"Even if the canary failed completely from now on, this step could cost at most {percent_text(dearest[0], 2)} "
         f"of the budget before it is pulled back. The release may spend {percent_text(dearest[1], 2)}."
@@ -192,7 +209,7 @@ def _lead(state: Rollout) -> str:
 
 def _dangers(state: Rollout) -> Iterator[tuple[Promise, Fraction, Cost]]:
     """Each promise with the most that its present weight can still cost, and the plan's account of it."""
-    heaviest = max(state.weight, state.seen or Fraction(0))
+    heaviest = max(state.weight, state.seen or Fraction(0)) if state.begun_at is not None else Fraction(0)
     for promise, cost in zip(state.plan.promises, state.plan.costs, strict=True):
         yield promise, promise.worst(heaviest, state.plan.terms.reaction.total_s), cost
 
@@ -214,7 +231,7 @@ def _stops(state: Rollout, turns: Sequence[Turn], now: int) -> Iterator[Stop]:
         elif here == number:
             back = state.phase in {Phase.ROLLING_BACK, Phase.ROLLED_BACK}
             yield Stop(name, "bad" if back else "none", "bad" if back else "", ("ended here",))
-        elif state.phase.over:
+        elif state.phase.over or state.phase is Phase.ROLLING_BACK:
             yield Stop(name, "none", "", ("not reached",))
         else:
             yield Stop(name, "none", "", (bake, "inside the allowance" if stage.reserved else "after proof"))
@@ -229,23 +246,32 @@ def _furthest(state: Rollout, turns: Sequence[Turn]) -> int | None:
 
 def _checks(state: Rollout) -> Iterator[Check]:
     judged = state.verdict
-    if state.analysis is None or judged is None:
+    if state.analysis is None or judged is None or state.begun_at is None:
         return
-    share = min(1.0, max(0.0, judged.harm_nano / judged.bound_nano))
+    each = evidence_of_each(state.analysis, state.plan.terms.alpha)
+    strongest = max(each, key=lambda name: each[name][0])
     for test in state.analysis.tests:
-        difference = "–"
+        difference, band = "–", ""
         if isinstance(test, LatencyTest):
             counts = f"{test.canary:,}", f"{test.baseline:,}"
         else:
             canary, baseline = test.canary, test.baseline
             counts = f"{canary.bad:,} of {canary.total:,}", f"{baseline.bad:,} of {baseline.total:,}"
-            if canary.total and baseline.total:
-                points = 100 * (Fraction(canary.bad, canary.total) - Fraction(baseline.bad, baseline.total))
-                difference = f"{float(points):+.2f} pp".replace("-", "−")
+            found = difference_of(canary, baseline, test.promised, state.plan.terms.alpha, test.inflation)
+            if found is not None:
+                difference, band = f"{_points(found.value)} pp", f"{_points(found.low)} to {_points(found.high)}"
+        evidence, alone = each[test.name]
+        evidence = judged.harm_nano if len(each) == 1 else max(0, evidence)
         word, tone = _said(judged)
-        if state.phase.over and isinstance(judged, Undecided):
+        spared = isinstance(judged, Harm) and evidence < alone and test.name != strongest
+        if spared or (state.phase.over and isinstance(judged, Undecided)):
             word, tone = "No proof of harm", "none"
-        yield Check(test.name, *counts, difference, judged.evidence, share, word, tone)
+        share = min(1.0, max(0.0, evidence / alone))
+        yield Check(test.name, *counts, difference, band, evidence_text(evidence, alone), share, word, tone)
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
 
 
 def _said(judged: Safe | Undecided | Harm) -> tuple[str, str]:
@@ -297,7 +323,10 @@ def evidence_chart(state: Rollout, turns: Sequence[Turn], *, narrow: bool = Fals
     Returns:
         One ``<svg>`` whose label states the finding; empty without two turns that compared anything.
     """
-    points = [(one.at, one.shown) for one in turns if one.shown.get("harmNano") is not None]
+    begun_at = state.begun_at
+    if begun_at is None:
+        return ""
+    points = [(one.at, one.shown) for one in turns if one.at >= begun_at and one.shown.get("harmNano") is not None]
     if len(points) < 2 or state.verdict is None:
         return ""
     start, end = points[0][0], max(points[-1][0], points[0][0] + 60)

@@ -35,6 +35,12 @@ def versions_of(arms: Arms, told: tuple[str, str], version: str, previous: str) 
             "nothing tells which requests are those of the old version",
             remedy="say what runs now with --previous, or write analysis.arms.baseline",
         )
+    both = sorted(set(canary) & set(baseline))
+    if both:
+        raise UsageError(
+            f"the new and the old version are both called {both[0]}, so their requests cannot be told apart",
+            remedy="check --version and --previous; without --previous, it is what was deployed last",
+        )
     return Versions(canary, baseline)
 
 

@@ -29,6 +29,7 @@ from tightrope.delivery.evidence import USUAL_INFLATION, inflation
 from tightrope.delivery.executors.local import run_command
 from tightrope.delivery.planner import Plan, Promise
 from tightrope.delivery.rollout import (
+    NEVER_BEGAN,
     Asked,
     AskPerson,
     Deed,
@@ -41,6 +42,7 @@ from tightrope.delivery.rollout import (
     Said,
     SetWeight,
     Word,
+    aborted_by,
     again_s,
     prepared,
     read_rollout,
@@ -70,7 +72,19 @@ from tightrope.delivery.rollouts.standing import (
 from tightrope.delivery.targets import Environment, Release, Target, open_target
 from tightrope.policy.decision import Decision, GateRequest, Verdict
 from tightrope.policy.notation import plain, read_as
-from tightrope.runs.steps import Action, Again, Answer, Done, Effects, Run, RunPlan, RunState, Step, StepPlan
+from tightrope.runs.steps import (
+    Action,
+    Again,
+    Answer,
+    Done,
+    Effects,
+    Run,
+    RunPlan,
+    RunState,
+    Step,
+    StepPlan,
+    StepState,
+)
 from tightrope.runs.usecases import Runs
 from tightrope.sli.slices import Slices
 from tightrope.specs.model import ArmsFrom, ChangeKind, Objective, RolloutHow, RolloutStrategy, ShipHow, Slo, Specs
@@ -121,9 +135,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A rollout as it can be shown: its run, what was wished, where it is; None: its first turn is still to come.
+    """A rollout as it can be shown: its run, what was wished, where it is; None: it took no turn.
 
-    ``ahead`` is the run that it waits behind, if it does.
+    ``ahead`` is the run that it waits behind, if it does; ``unheard`` counts words that its next turn will hear.
     """
 
     run: Run
@@ -131,12 +145,15 @@ class View:
     wish: Wish
     state: Rollout | None
     ahead: Run | None = None
+    unheard: int = 0
 
     @property
     def phase(self) -> Phase:
-        """Where it is; a run that ended before its first turn failed."""
+        """Where it is; a run that ended before its first turn failed, unless somebody called it off."""
         if self.state is not None:
             return self.state.phase
+        if self.step.state is StepState.CANCELLED:
+            return Phase.ROLLED_BACK
         return Phase.FAILED if self.step.state.over else Phase.PREPARING
 
     @property
@@ -144,7 +161,22 @@ class View:
         """Why it stands as it does."""
         if self.ahead is not None:
             return f"it waits behind run {self.ahead.number} of {self.wish.service}"
+        if self.state is None and self.phase is Phase.ROLLED_BACK:
+            return aborted_by(self.run.cancelled_by, self.run.reason)
         return self.step.why if self.state is None else self.state.why
+
+    @property
+    def trouble(self) -> str:
+        """What target or telemetry complain of now, where that is not why it stands as it does anyway."""
+        said = str(self.step.memory.get("trouble", "")) if self.state is not None and not self.phase.over else ""
+        return "" if said in self.why else said
+
+    @property
+    def proof(self) -> str:
+        """For its end: what was seen."""
+        if self.state is None:
+            return NEVER_BEGAN if self.phase is Phase.ROLLED_BACK else ""
+        return self.state.proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,14 +297,15 @@ class Rollouts:
         if not wish.version.strip():
             raise UsageError("a rollout needs a version", remedy="say what is released: --version 1.4.2")
         strategy = strategy_of(self._world.specs(), wish.service, wish.environment)
-        wish = replace(wish, previous=wish.previous or self._world.live(wish.service, wish.environment))
         drawn = self.plan(wish.service, wish.environment, wish.kind)
         if not drawn.stages:
             raise UsageError(
                 f"{wish.service} cannot be rolled out now: {drawn.why}", remedy="see tightrope rollout plan"
             )
         if strategy.arms.come_from in {ArmsFrom.LOG, ArmsFrom.QUERIES} and "$previous" in strategy.arms.baseline:
-            versions_of(strategy.arms, ("", ""), wish.version, wish.previous)
+            # Looked up only to say at once what would be missing: behind another rollout it is another one by then.
+            previous = wish.previous or self._world.live(wish.service, wish.environment)
+            versions_of(strategy.arms, ("", ""), wish.version, previous)
         run = self._runs.start(
             RunPlan(
                 kind=KIND,
@@ -293,7 +326,12 @@ class Rollouts:
         step = next((one for one in run.steps if one.kind == KIND), None)
         if step is None:
             raise NotFoundError(f"run {run.number} is no rollout", remedy="tightrope rollout list shows them")
-        return replace(_view(run, step), ahead=self._runs.ahead_of(run))
+        view = replace(_view(run, step), ahead=self._runs.ahead_of(run))
+        if view.state is None or view.phase.over:
+            return view
+        with self._world.database.reading() as connection:
+            said = store.words_in(connection, _run_key(step), view.state.heard)
+        return replace(view, unheard=sum(one.said != store.COUNTS for one in said))
 
     def views(
         self, *, service: str = "", running: bool = False, before: int | None = None, limit: int = 50
@@ -318,12 +356,20 @@ class Rollouts:
     def say(self, name: str | int, said: Said, *, by: str, reason: str = "") -> View:
         """Tell a rollout something; it is heard in its next turn, which comes at once.
 
+        One that still waits for its turn behind another is called off at once.
+
         Raises:
-            NotFoundError: There is no such rollout. ConflictError: It is over.
+            NotFoundError: There is no such rollout. ConflictError: It is over, or is to be promoted before it begins.
         """
         view = self.view(name)
         if view.phase.over or view.step.state.over:
             raise ConflictError(f"rollout {view.run.number} is over: it was {view.phase}", remedy="begin another one")
+        queued = view.run.kind == KIND and view.run.state is RunState.QUEUED
+        if queued and said in {Said.PROMOTE, Said.PROMOTE_ALL}:
+            raise ConflictError(f"rollout {view.run.number} has not begun: {view.why}", remedy="wait until it has")
+        if queued and said is Said.ABORT:
+            self._runs.cancel(view.run.id, by=by, reason=reason)
+            return self.view(view.run.id)
         with self._world.database.writing() as connection:
             store.say_in(
                 connection, _run_key(view.step), said, by=by, reason=reason, document={}, at=self._world.clock()
@@ -605,8 +651,7 @@ class RolloutAction(Action):
         following = replace(
             memory, state=after, deeds=deeds, before=state.phase.value, trouble=facts.trouble, logs=logs, row=row
         )
-        soon = bool(deeds) or after.phase.over or after.phase is not state.phase
-        return Again(now if soon else now + again_s(after), following.written(), after.why)
+        return Again(now + again_s(after, deeds, memory.deeds, state.phase), following.written(), after.why)
 
     def _do(self, step: Step, wish: Wish, memory: _Memory, effects: Effects) -> str:
         """Do what was announced; what went wrong, empty if nothing did."""
@@ -637,7 +682,8 @@ class RolloutAction(Action):
     def _tell(self, step: Step, wish: Wish, memory: _Memory, run: Run) -> None:
         """Tell of the last turn's change, which is on the disk by now; told once, however often this is called."""
         state, key = memory.state, _run_key(step)
-        moved = any(isinstance(deed, SetWeight) for deed in memory.deeds)
+        again = state.moved_at < state.turned_at  # a target that did not obey is asked again; that is no news
+        moved = any(isinstance(deed, SetWeight) for deed in memory.deeds) and not again
         asked = next((deed.why for deed in memory.deeds if isinstance(deed, AskPerson)), "")
         if memory.before == state.phase.value and not moved and not asked:
             return
@@ -714,7 +760,9 @@ class RolloutAction(Action):
                 answer = self._of.ask(request)
         except TightropeError as error:
             return Asked("wait", error.message)
-        why = "; ".join(one.says for one in answer.reasons if one.outcome != "ok")
+        against = [one for one in answer.reasons if one.outcome != "ok"]
+        worst = [one for one in against if one.outcome == answer.verdict.value]
+        why = "; ".join(one.says for one in worst or against)
         return Asked(answer.verdict.value, why, answer.id, answer.ship is ShipHow.GUARDED)
 
     def _measured(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
+from urllib.parse import urlencode
 
 from tightrope.base.errors import SourceError
 from tightrope.base.http import HttpClient, HttpSettings, Reply, shown_body
@@ -26,6 +27,7 @@ from tightrope.specs.model import RolloutStrategy
 class HttpTarget:
     """GET tells ``{"weight": "1/20"}``; PUT sets it; POST ``/promote`` and ``/rollback`` end it.
 
+    A GET names the version that it asks for, since one that was promoted has all of the traffic when the next begins.
     Every request that changes something carries an ``Idempotency-Key``.
     """
 
@@ -45,7 +47,9 @@ class HttpTarget:
 
     def observe(self) -> Seen:
         """Ask what the traffic does."""
-        found = self._ask("GET", "", None, "")
+        release = self._release
+        asked = {"service": release.service, "environment": release.environment, "version": release.version}
+        found = self._ask("GET", f"?{urlencode(asked)}", None, "")
         try:
             told = json.loads(found.text)
             weight = told["weight"]
@@ -88,8 +92,9 @@ class HttpTarget:
         finally:
             client.close()
         if not 200 <= found.status < 300:
+            place = path.partition("?")[0] or "/"
             raise TargetError(
-                f"the target answers {found.status} to {method} {path or '/'}: {shown_body(found.text)[:120]}",
+                f"the target answers {found.status} to {method} {place}: {shown_body(found.text)[:120]}",
                 remedy="see the log of that service",
             )
         return found

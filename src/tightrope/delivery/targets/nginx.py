@@ -26,6 +26,7 @@ _HEAD = "# Written by Tightrope; edits are lost. "
 _TOLD = re.compile(r"^canary=(\S+) weight=(\d+)/(\d+) generation=([0-9a-f]+)\s*$")
 _PROBES = 3
 _PROBE_S = 3.0
+_SERIOUS = ("[emerg]", "[alert]", "[crit]", "[error]")
 _OLD_WORKER = "worker process is shutting down"
 
 
@@ -234,7 +235,7 @@ class NginxTarget:
         finished = self._run([*argv, *words], folder=self._folder, timeout_s=20)
         if finished.code == 0:
             return ""
-        lines = [line for line in finished.out.splitlines() if "[emerg]" in line or "[error]" in line]
+        lines = [line for line in finished.out.splitlines() if any(one in line for one in _SERIOUS)]
         return (lines[0] if lines else finished.why)[:300]
 
     # --- what runs
