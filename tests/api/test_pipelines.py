@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.api.world import World, running, until, write_fleet
 from tests.cli.world import run as command
 from tests.contracts.hooks import SECRET, github, github_commit, github_push
 from tests.delivery.pipeline_world import Shop
+from tightrope.cli.main import cli
+from tightrope.delivery.pipelines.usecases import who
 
 PIPELINE = """\
 apiVersion: tightrope.dev/v1
@@ -140,12 +143,34 @@ def test_a_push_that_is_told_twice_starts_once(world: World, applied: str, shop:
     assert bad.status_code == 422
 
 
+def test_a_hook_tells_who_pushed_which_run_began_and_what_was_not_started(
+    world: World, applied: str, shop: Shop
+) -> None:
+    def hooked(sha: str) -> Any:
+        where = ["--repo", str(shop.bare), "--server", world.url]
+        return CliRunner().invoke(
+            cli, ["pipeline", "trigger", *where], input=f"{'0' * 40} {sha} refs/heads/main\n", env=environment
+        )
+
+    environment = {"TIGHTROPE_TOKEN": world.tokens["operator"]}
+    done = hooked(shop.commit({"a": "2"}, "feat: told by a hook"))
+    (run,) = world.get(f"/api/v1/runs?pipeline={applied}").json()["items"]
+    assert done.stdout == (
+        f"tightrope: run {run['number']} of {applied} started\ntightrope: {world.url}/delivery/runs/{run['number']}\n"
+    )
+    assert (run["by"], run["title"]) == (who(), "feat: told by a hook")
+    over(world, run["number"])
+    told = hooked("1" * 40)
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert told.stderr.startswith(f"tightrope: {applied} was not started: ")
+    assert world.server.pipelines.trouble_of("https://example.org/another.git") == {}
+    hooked(shop.commit({"a": "3"}))
+    over(world, world.get(f"/api/v1/runs?pipeline={applied}").json()["items"][0]["number"])
+    assert world.server.pipelines.trouble_of(str(shop.bare)) == {}
+
+
 def test_the_command_line_starts_and_follows_what_a_server_carries_out(world: World, applied: str) -> None:
     environment = {"TIGHTROPE_TOKEN": world.tokens["operator"]}
-    from click.testing import CliRunner
-
-    from tightrope.cli.main import cli
-
     done = CliRunner().invoke(cli, ["pipeline", "run", applied, "--server", world.url], env=environment)
     assert done.exit_code == 0, done.output
     assert [line.split()[:2] for line in done.stdout.splitlines()[:4]] == [

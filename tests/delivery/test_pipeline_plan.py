@@ -162,6 +162,8 @@ def test_inputs_are_checked_and_become_variables() -> None:
     for wrong in ({}, {"why": "x", "region": "mars"}, {"why": "x", "regoin": "eu"}):
         with pytest.raises(UsageError):
             plan(pipeline, Trigger("manual", "ann", inputs=wrong))
+    pushed = plan(pipeline, Trigger("push", "ann"))
+    assert pushed.document["inputs"] == {"region": "eu", "why": ""}, "a push cannot be asked for what is required"
 
 
 # --- what starts it ------------------------------------------------------------------------------------------------

@@ -524,3 +524,11 @@ def test_more_care_on_the_way_promises_no_other_cost(promise: Promise, allowance
     reach = drawn.terms.reaction.total_s
     loose = [promise.worst(one.weight, reach) for one in slow.stages[stage + 1 :] if not one.reserved]
     assert max(loose, default=Fraction(0)) <= drawn.costs[0].in_flight
+
+
+def test_a_bake_does_not_claim_to_show_what_it_cannot() -> None:
+    few = replace(_promise(Fraction(1, 600)), allowed=Fraction(50), remaining=Fraction(50))
+    drawn = plan([few], Terms(allowance=Fraction(1, 10)))
+    assert {one.purpose for one in drawn.stages[:-1]} == {"shows what it can"}
+    by_time = plan([_by_time(400)], Terms(allowance=Fraction(1, 2)))
+    assert {one.purpose for one in by_time.stages[:-1]} == {"watched for slices that turn bad"}

@@ -516,6 +516,16 @@ def test_a_target_that_does_not_obey_is_asked_again_and_told_of() -> None:
     assert late.run(_rollout(drawn), 900).phase is Phase.ROLLED_BACK
 
 
+def test_where_only_the_canary_has_traffic_it_is_said_that_the_old_version_is_not_found() -> None:
+    drawn = plan([_promise()], _terms())
+    state = World(drawn).run(_rollout(drawn), 1)
+    for second in range(5, 80, 5):
+        alone = Measured(NAME, BEGIN + second - 1, 0, 10, (Batch(Counts(0, 10), Counts(0, 0), 5),))
+        state, _ = turn(state, Facts(state.weight, measured=(alone,)), BEGIN + second)
+    assert state.phase is Phase.HOLDING
+    assert state.why.startswith("no request of the old version is known to compare with")
+
+
 def test_a_target_that_says_0_while_the_canary_is_still_asked_is_found_out() -> None:
     drawn = plan([_promise()], _terms())
     begun = World(drawn, words={20: Said.ABORT})

@@ -20,15 +20,17 @@ from tests.web.test_report import Page
 from tests.web.worlds import WICKED as WICKED_SERVICE
 from tightrope.delivery.canary import ErrorTest
 from tightrope.delivery.changes import DeploymentReport, DeploymentState
+from tightrope.delivery.pipelines.plan import Push
 from tightrope.delivery.planner import plan
 from tightrope.delivery.rollout import Phase
 from tightrope.delivery.rollouts.usecases import Shown as Turn
 from tightrope.delivery.rollouts.usecases import _shown
 from tightrope.policy.decision import GateRequest, Verdict
 from tightrope.runs.commands import LogPart
-from tightrope.runs.steps import OnUnknown, Run, RunPlan, RunState, StepPlan
+from tightrope.runs.steps import Answer, Done, Effects, OnUnknown, Run, RunPlan, RunState, Step, StepPlan
 from tightrope.specs.defaults import DEFAULT_POLICY
 from tightrope.specs.model import ExceptionQuota
+from tightrope.specs.pipeline import Pipeline
 from tightrope.web.rollouts import sentence, shown
 
 WICKED = "<script>alert(1)</script>"
@@ -113,6 +115,47 @@ def test_a_run_shows_its_stages_steps_and_logs(runs: World, client: TestClient) 
     assert client.get(f"{where}/steps/none").status_code == 404
     assert client.get("/delivery/runs/77").status_code == 404
     assert client.get("/delivery/runs/x").status_code == 404
+
+
+def test_a_run_that_waits_in_its_group_says_behind_which(runs: World, client: TestClient) -> None:
+    def queued(*script: str) -> Run:
+        steps = (StepPlan("ship", "command", {"script": list(script)}, on_unknown=OnUnknown.HUMAN),)
+        made = runs.server.runs.start(RunPlan("pipeline", steps, service="burning", group="pipeline/shop"))
+        runs.server.runs.work_until_idle()
+        return made
+
+    first, second = queued("unknown"), queued("ok")
+    assert heading(client, f"/delivery/runs/{second.number}") == (
+        f"Queued: run {first.number} of shop waits for somebody to say what became of it."
+    )
+    assert f"behind run {first.number}" in client.get("/delivery").text
+
+
+class Building(Scripted):
+    """Steps that leave an artifact."""
+
+    def turn(self, step: Step, now: int, effects: Effects) -> Answer:
+        return Done({"artifacts": [{"path": "dist/<b>.tar", "size": 12_345, "digest": "ab" * 32}]})
+
+
+def test_the_artifacts_of_a_run_can_be_fetched_from_its_page(world: World, client: TestClient) -> None:
+    world.server.runs.register("command", Building())
+    one = begin(world, ["ok"])
+    page = client.get(f"/delivery/runs/{one.number}").text
+    assert f'href="/api/v1/runs/{one.number}/artifacts/{"ab" * 32}"' in page
+    assert "dist/&lt;b&gt;.tar" in page
+    assert "12,345 B" in page
+
+
+def test_what_keeps_a_pipeline_from_being_started_stands_on_the_page(world: World, client: TestClient) -> None:
+    pipelines = world.server.pipelines
+    known = Pipeline("shop", (), repository="/no/such/place.git", file="tightrope.yaml")
+    pipelines._definitions = lambda: [known]
+    assert "Not started" not in client.get("/delivery").text
+    assert pipelines.pushed(Push("/no/such/place.git", branch="main", after="1" * 40)) == []
+    page = unescape(client.get("/delivery").text)
+    assert "Not started" in page
+    assert pipelines.trouble["shop"] in page
 
 
 def test_an_unknown_outcome_is_put_to_a_person_who_settles_it(runs: World, client: TestClient) -> None:

@@ -723,15 +723,14 @@ class _Lines:
         self._drawn = 0
         self._done: set[tuple[str, int, int]] = set()
         self._offsets: dict[tuple[str, int], int] = {}
-        self._queued = False
+        self._waits: set[str] = set()
 
     def draw(self, told: Document) -> None:
         """Show where it is."""
         if self._verbose:
             self._follow_logs(told)
-        if told["state"] == "queued" and not self._queued:
-            self._queued = True
-            warn(told["summary"])
+        if told["state"] == "queued":
+            self._waits_for(told["summary"])
         if self._redraws:
             self._erase()
             shown = [_line(stage) for stage in told["stages"] if _is_shown(stage)]
@@ -739,6 +738,9 @@ class _Lines:
                 say(line)
             self._drawn = len(shown)
             return
+        for step in _steps(told):
+            if step["state"] == "running" and step["why"].startswith("waits"):
+                self._waits_for(f"{step['name']} {step['why']}")
         for stage in told["stages"]:
             back = [
                 one for one in stage["steps"] if one["does"] == "rollback" and _ended(one) and one["state"] != "skipped"
@@ -748,6 +750,12 @@ class _Lines:
                 self._done.add(mark)
                 say(_line(stage))
                 self._tail(stage)
+
+    def _waits_for(self, what: str) -> None:
+        """Say once what keeps it, where nothing else would for a long time."""
+        if what not in self._waits:
+            self._waits.add(what)
+            warn(what)
 
     def leave(self, told: Document | None = None) -> None:
         """Draw no more; on a terminal the ends of logs of what failed come last."""

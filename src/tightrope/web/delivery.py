@@ -12,7 +12,6 @@ from starlette.routing import BaseRoute
 from tightrope.access.roles import Permission
 from tightrope.base.errors import NotFoundError, UsageError
 from tightrope.base.units import span_text
-from tightrope.budget.words import sentence_case
 from tightrope.delivery.changes import Deployment, DeploymentState
 from tightrope.delivery.pipelines.plan import KIND as PIPELINE
 from tightrope.delivery.pipelines.telling import title_of
@@ -201,7 +200,7 @@ def _told(one: Run) -> str:
     for state in telling:
         for step in one.steps:
             if step.state is state and not (state is StepState.FAILED and step.plan.optional):
-                return f"{step.name}: {step.why}" if step.why else step.name
+                return f"{step.name}: {step.why}" if step.why not in {"", "running"} else step.name
     return one.reason
 
 
@@ -311,7 +310,7 @@ def run_sentence(one: Run, now: int, ahead: Run | None = None) -> str:
             return f"Queued: {before} of {one.group.partition('/')[2] or one.group} {how}." if one.group else "Queued."
         case RunState.RUNNING:
             done = sum(step.state.over for step in one.steps)
-            return f"{sentence_case(told or 'Running')}; {done} of {len(one.steps)} steps are over."
+            return f"{f'At {told}' if told else 'Running'}; {done} of {len(one.steps)} steps are over."
         case RunState.UNKNOWN:
             return f"Nobody knows what became of {told}. Somebody has to say."
         case RunState.FAILED:
