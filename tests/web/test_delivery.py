@@ -27,7 +27,7 @@ from tightrope.delivery.rollouts.usecases import Shown as Turn
 from tightrope.delivery.rollouts.usecases import _shown
 from tightrope.policy.decision import GateRequest, Verdict
 from tightrope.runs.commands import LogPart
-from tightrope.runs.steps import Answer, Done, Effects, OnUnknown, Run, RunPlan, RunState, Step, StepPlan
+from tightrope.runs.steps import Again, Answer, Done, Effects, OnUnknown, Run, RunPlan, RunState, Step, StepPlan
 from tightrope.specs.defaults import DEFAULT_POLICY
 from tightrope.specs.model import ExceptionQuota
 from tightrope.specs.pipeline import Pipeline
@@ -156,6 +156,30 @@ def test_what_keeps_a_pipeline_from_being_started_stands_on_the_page(world: Worl
     page = unescape(client.get("/delivery").text)
     assert "Not started" in page
     assert pipelines.trouble["shop"] in page
+
+
+class Gated(Scripted):
+    """The gate says what the step asks for."""
+
+    def turn(self, step: Step, now: int, effects: Effects) -> Answer:
+        says = {"verdict": step.document["says"], "decision": ""}
+        if says["verdict"] == "wait":
+            return Again(now + 60, says, "no data for 13 min; features wait.")
+        return Done(says, ok=False, retry=False, why="the budget is overspent; features wait.")
+
+
+@pytest.mark.parametrize(
+    ("says", "sentence"),
+    [("wait", "The gate says wait; 0 of 1 steps are over."), ("stop", "The gate said stop after 0 s.")],
+)
+def test_a_run_that_the_gate_holds_says_so_in_few_words(
+    world: World, client: TestClient, says: str, sentence: str
+) -> None:
+    world.server.runs.register("gate", Gated())
+    one = world.server.runs.start(RunPlan("pipeline", (StepPlan("ask", "gate", {"says": says}),), service="burning"))
+    world.server.runs.work_until_idle()
+    assert heading(client, f"/delivery/runs/{one.number}") == sentence
+    assert "features wait." in client.get(f"/delivery/runs/{one.number}").text
 
 
 def test_an_unknown_outcome_is_put_to_a_person_who_settles_it(runs: World, client: TestClient) -> None:

@@ -192,6 +192,13 @@ def _took(started: int | None, finished: int | None, now: int) -> str:
 
 def _told(one: Run) -> str:
     """The step that tells most of a run, and why it stands as it does."""
+    step = _telling(one)
+    if step is None:
+        return one.reason
+    return f"{step.name}: {step.why.rstrip('.')}" if step.why not in {"", "running"} else step.name
+
+
+def _telling(one: Run) -> Step | None:
     telling = {
         RunState.RUNNING: (StepState.RUNNING, StepState.READY),
         RunState.UNKNOWN: (StepState.UNKNOWN,),
@@ -200,8 +207,8 @@ def _told(one: Run) -> str:
     for state in telling:
         for step in one.steps:
             if step.state is state and not (state is StepState.FAILED and step.plan.optional):
-                return f"{step.name}: {step.why}" if step.why not in {"", "running"} else step.name
-    return one.reason
+                return step
+    return None
 
 
 def _deployment_rows(deployed: Sequence[Deployment]) -> list[tuple[Deployment, str, str]]:
@@ -310,10 +317,15 @@ def run_sentence(one: Run, now: int, ahead: Run | None = None) -> str:
             return f"Queued: {before} of {one.group.partition('/')[2] or one.group} {how}." if one.group else "Queued."
         case RunState.RUNNING:
             done = sum(step.state.over for step in one.steps)
-            return f"{f'At {told}' if told else 'Running'}; {done} of {len(one.steps)} steps are over."
+            how = f"At {told}" if told else "Running"
+            if _verdict(one) == "wait":
+                how = "The gate says wait"
+            return f"{how}; {done} of {len(one.steps)} steps are over."
         case RunState.UNKNOWN:
             return f"Nobody knows what became of {told}. Somebody has to say."
         case RunState.FAILED:
+            if verdict := _verdict(one):
+                return f"The gate said {verdict} after {took}."
             return f"Failed at {told} after {took}." if told else f"Failed after {took}."
         case RunState.CANCELLED:
             reason = f": {one.reason}" if one.reason else ""
@@ -322,11 +334,19 @@ def run_sentence(one: Run, now: int, ahead: Run | None = None) -> str:
             return f"Done in {took}."
 
 
+def _verdict(one: Run) -> str:
+    """What the gate said where it is the gate that holds a run, or ended it; why is told beside it."""
+    step = _telling(one)
+    return "" if step is None else str(step.memory.get("verdict") or step.outcome.get("verdict") or "")
+
+
 def _step_row(one: Run, step: Step, now: int) -> StepRow:
     word, tone, kind = _STEPS[step.state]
     log = "" if step.kind in _SILENT else f"/delivery/runs/{one.number}/steps/{quote(step.name, safe='')}"
     if step.outcome.get("skipped"):
         word, tone, kind = _STEPS[StepState.SKIPPED]
+    if step.state is StepState.RUNNING and step.memory.get("verdict") == "wait":
+        word = "Wait"
     says = str(step.outcome.get("skipped") or step.why or step.outcome.get("says", ""))
     return StepRow(step, word, tone, kind, _took(step.started_at, step.finished_at, now), says, log)
 
