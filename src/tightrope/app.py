@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tightrope.base import clock
@@ -540,9 +541,9 @@ def _executors(local: LocalExecutor | None, runs: Runs, environment: Callable[[s
         variables = told(container.VARIABLES)
         found["container"] = container.ContainerExecutor(*engines, place=local.place, variables=variables)
     if shutil.which("kubectl"):
-        found["kubernetes"] = kubernetes.KubernetesExecutor(
-            lambda key: _namespace_of(runs, key), clock=clock.now, variables=told(kubernetes.VARIABLES)
-        )
+        namespace = lru_cache(maxsize=1024)(partial(_namespace_of, runs))  # asked for each word to the cluster
+        variables = told(kubernetes.VARIABLES)
+        found["kubernetes"] = kubernetes.KubernetesExecutor(namespace, clock=clock.now, variables=variables)
     return found
 
 

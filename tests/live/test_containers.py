@@ -19,7 +19,7 @@ import pytest
 from tests.live.podman import IMAGE, podman
 from tests.live.serving import wait_for
 from tightrope.base import clock
-from tightrope.runs.commands import Absent, Command, Ended, Limits, Running, Seen
+from tightrope.runs.commands import Absent, Command, Ended, Limits, Lost, Running, Seen
 from tightrope.runs.executors.clients import INSIDE
 from tightrope.runs.executors.container import ContainerExecutor, run_argv
 from tightrope.runs.steps import ExecutorError
@@ -117,7 +117,7 @@ def test_a_container_that_was_made_and_not_begun_is_begun(client: str, executor:
     assert executor.log(key).data == b"made\n"
 
 
-def test_whenever_a_client_is_killed_the_command_is_begun_once(
+def test_whenever_a_client_is_killed_the_command_is_begun_once_or_nobody_knows(
     client: str, executor: ContainerExecutor, key: str, tmp_path: Path
 ) -> None:
     def killed_after(delay_s: float) -> str:
@@ -130,11 +130,13 @@ def test_whenever_a_client_is_killed_the_command_is_begun_once(
         process.wait()
         if isinstance(executor.look(one), Absent):
             executor.start(one, command)
-        assert isinstance(_end(executor, one), Ended)
-        return (folder / "begun").read_text()
+        wait_for(lambda: isinstance(executor.look(one), Ended | Lost), 60)
+        begun = (folder / "begun").read_text() if (folder / "begun").exists() else ""
+        return begun if isinstance(executor.look(one), Ended) else f"unknown, {begun.count('once')}"
 
     with ThreadPoolExecutor(3) as pool:
-        assert set(pool.map(killed_after, (0.04, 0.07, 0.1, 0.15))) == {"once\n"}
+        found = set(pool.map(killed_after, (0.04, 0.07, 0.1, 0.15)))
+    assert found <= {"once\n", "unknown, 0", "unknown, 1"}
 
 
 @pytest.mark.parametrize(

@@ -516,11 +516,9 @@ class _AtHand:
         self._data, self._work, self._spec_files = data, work, spec_files
 
     def run(self, number: str) -> Document:
-
         return self._pipelines.document(self._pipelines.show(number))
 
     def runs(self, wanted: Mapping[str, Any]) -> list[Document]:
-
         return [self._pipelines.document(one) for one in self._pipelines.recent(**wanted)]
 
     def log(self, number: str, step: str, attempt: int | None, offset: int) -> tuple[bytes, int, bool]:

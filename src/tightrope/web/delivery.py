@@ -100,8 +100,7 @@ def delivery(visit: Visit) -> Response:
     """Say what is on its way, and what came of the last ones."""
     service, before = visit.asked("service"), visit.number("before")
     found = [one for one in _runs(visit, service, before) if _seen(visit, one)]
-    ahead = {one.group: one for one in found if one.state in {RunState.RUNNING, RunState.UNKNOWN}}
-    rows = [_run_row(one, visit.now, ahead.get(one.group)) for one in found[:RUNS_A_PAGE]]
+    rows = [_run_row(one, visit.now, visit.server.runs.ahead_of(one)) for one in found[:RUNS_A_PAGE]]
     troubles = visit.server.pipelines.trouble.items()
     deployed = [
         one for one in visit.server.deliveries.deployments(service=service, limit=60) if _sees(visit, one.service)
@@ -179,8 +178,7 @@ def _sees_pipeline(visit: Visit, name: str) -> bool:
 
 def _run_row(one: Run, now: int, ahead: Run | None = None) -> RunRow:
     word, tone = _RUNS[one.state]
-    queued = one.state is RunState.QUEUED and ahead is not None
-    told = f"behind run {ahead.number}" if queued and ahead else _told(one)
+    told = f"behind run {ahead.number}" if ahead else _told(one)
     return RunRow(one, title_of(one) or one.kind, word, tone, _took(one.started_at, one.finished_at, now), told)
 
 
@@ -266,7 +264,7 @@ def run(visit: Visit) -> Response:
         rollout=rollout,
         decided=decided,
         decided_word=verdict_word(decided.record.decision) if decided is not None else None,
-        artifacts=[one for step in one.steps for one in step.outcome.get("artifacts", ())],
+        artifacts=[file for step in one.steps for file in step.outcome.get("artifacts", ())],
         unknown=[row for row in steps if row.step.state is StepState.UNKNOWN],
         may_run=visit.actor.may(Permission.RUN, one.service),
         recent=[_run_row(other, visit.now) for other in recent],

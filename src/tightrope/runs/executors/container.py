@@ -163,10 +163,10 @@ class ContainerExecutor:
                 del self._starts[key]
                 raise ExecutorError(start.trouble)
         found = self._inspect(key)
-        seen = Absent() if found is None else _seen(found)
+        seen = Absent() if found is None else self._seen(found)
         if isinstance(seen, Absent) and start is not None:
             return start.ended or Running(why="fetches its image")
-        if isinstance(seen, Running):
+        if isinstance(seen, Running) and not seen.why:
             self._followers.follow(key, lambda hold: self._over(key, hold))
         if found is not None and isinstance(seen, Ended):
             return replace(seen, log_bytes=len(self._output(found, ended=True)))
@@ -194,7 +194,7 @@ class ContainerExecutor:
         found = self._inspect(key)
         if found is None:
             return LogPart(offset, b"", ended=True)
-        ended = not isinstance(_seen(found), Running)
+        ended = not isinstance(self._seen(found), Running)
         return part_of(self._output(found, ended=ended), offset, limit, ended=ended)
 
     def listen(self, ended: Callable[[str], None]) -> None:
@@ -262,7 +262,7 @@ class ContainerExecutor:
         for _ in range(math.ceil(self._begins_within_s / _LOOKED_EVERY_S)):
             time.sleep(_LOOKED_EVERY_S)
             found = self._inspect(key)
-            if found is not None and not isinstance(_seen(found), Absent):
+            if found is not None and not isinstance(self._seen(found), Absent):
                 return False
         return True
 
@@ -283,6 +283,16 @@ class ContainerExecutor:
         with self._lock:
             if self._starts.get(key) is start:
                 del self._starts[key]
+
+    def _seen(self, found: Mapping[str, Any]) -> Seen:
+        """What became of a container. Where its client was killed, one that is only made may have begun."""
+        seen = _seen(found)
+        ready_at = _written_at(str(found.get("PidFile") or "")) if isinstance(seen, Absent) else None
+        if ready_at is None:
+            return seen
+        if time.time() - ready_at < self._begins_within_s:  # noqa: TID251  beside the time of a file
+            return Running(why="begins")
+        return Lost("whoever was beginning it was killed, and nobody saw whether it began")
 
     def _output(self, found: Mapping[str, Any], *, ended: bool) -> bytes:
         labels, kept = _labels(found), found["Config"].get("Env") or ()
@@ -374,6 +384,13 @@ def _user(told: bytes) -> str:
     security = (found.get("host") or {}).get("security") or {}
     rootless = security.get("rootless") or "name=rootless" in (found.get("SecurityOptions") or ())
     return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
+
+
+def _written_at(path: str) -> float | None:
+    """When a file was written: Podman's with the number of a process is there once only its start is to come."""
+    with suppress(OSError):
+        return Path(path).stat().st_mtime if path else None
+    return None
 
 
 def _documents(told: bytes) -> list[dict[str, Any]]:
